@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from service.state import AppState
     from service.tasks import AnyTask
 
-# As `diffsight` itself does, and before torch is loaded: threads that spin make a busy machine crawl.
+# As `diffsight` does, before torch is loaded: spinning threads slow a busy machine down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# API keys of who runs the tests are none of the tests' business, here and in the commands that they start.
+# Neither these tests nor the commands that they start use the API keys of the user who runs them.
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "diffsight-tests-without-configuration")
-# What the servers of one run keep for callers is nobody else's.
+# The servers of one run have a data folder of their own.
 _DATA = tempfile.TemporaryDirectory(prefix="diffsight-tests-data-")
 os.environ["XDG_DATA_HOME"] = _DATA.name
 
@@ -38,7 +38,7 @@ WITHOUT_HEADS = Path(__file__).parent / "conformance/fixtures/diffusion_classifi
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it listens, a client for it, and the state behind it."""
+    """A running server: its address, a client for it, and its state."""
 
     url: str
     client: httpx2.Client
@@ -60,7 +60,7 @@ def running_server(
     from service.tasks import TASKS
 
     ready = threading.Event()
-    # One thread: where cores are shared, torch's threads wait for each other longer than they compute.
+    # One thread: on shared cores torch's threads wait for each other longer than they compute.
     engine = {"torch_threads": 1, **changes.pop("engine", {})}
     settings = load_settings(**{"device": "cpu", "engine": engine, **changes})
     served = TASKS if tasks is None else tasks

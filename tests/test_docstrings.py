@@ -20,7 +20,7 @@ _SYMBOL = re.compile(r"\b[A-Z]\b|\d|\.\.\.|\*|\b(?:h|w|height|width|size|steps|i
 
 
 def says_shape(docstring: str) -> bool:
-    """Whether a text names the shape of an array, or says that any will do."""
+    """Whether a text names the shape of an array, or allows any shape."""
     shapes = (match.group(1) for match in _SHAPE.finditer(" ".join(docstring.split())))
     return "any shape" in docstring or any(_SYMBOL.search(shape) for shape in shapes)
 

@@ -34,13 +34,13 @@ EXEMPT = {
 
 
 def product_files() -> list[str]:
-    """Modules that want a test file, by their path."""
+    """Modules that need a test file, by their path."""
     files = (file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py") if not file.name.startswith("__"))
     return sorted(path for file in files if (path := file.relative_to(ROOT).as_posix()) not in EXEMPT)
 
 
 def mirror_of(path: str) -> Path:
-    """Where the tests of a module are."""
+    """The path of a module's tests."""
     folder, _, name = path.rpartition("/")
     return ROOT / "tests" / folder / f"test_{name}"
 

@@ -143,7 +143,7 @@ def single_file_tensors(folder: Path) -> dict[str, Tensor]:
         tensors["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
     else:
         tensors |= open_clip_tensors(text, layers=2)
-    # What training leaves behind: the noise schedule, a discriminator, counters.
+    # Tensors that training adds: the noise schedule, a discriminator, counters.
     tensors["betas"] = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     tensors["alphas_cumprod"] = (1 - tensors["betas"].double()).cumprod(0).float()
     tensors["first_stage_model.loss.logvar"] = torch.zeros(())
@@ -152,7 +152,7 @@ def single_file_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def keep_average_only(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same checkpoint with the U-Net under the names that its running average has, and no other."""
+    """The same checkpoint with the U-Net under the names of its running average alone."""
     beginning = "model.diffusion_model."
     return {
         "model_ema.diffusion_model" + key.removeprefix(beginning).replace(".", "")

@@ -1,4 +1,4 @@
-"""What activations take, and how many items fit, for any sizes."""
+"""Memory of activations, and how many items fit, for any sizes."""
 
 from __future__ import annotations
 

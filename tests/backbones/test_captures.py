@@ -1,4 +1,4 @@
-"""Whatever a row captures is what plain diffusers computes on the same weights, whoever shares the batch."""
+"""Every capture equals what plain diffusers computes on the same weights, in any batch."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.backbones.small_models import WEIGHTS
 
 
 class CountingBackbone(StableDiffusion):
-    """Notes how many rows each pass has."""
+    """Records the number of rows of each pass."""
 
     passes: list[int]
 

@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, whole: with failing writers, while readers look, and after a kill."""
+"""A file is the whole old one or the whole new one: after failing writers, for concurrent readers, after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is free, as the kernel and a container's own limit tell."""
+"""Free memory by the kernel and by a container's own limit."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_seeded_noise_is_standard_normal_and_the_same_everywhere() -> None:
     noise = torch.stack([seeded_noise(b"x", index, (4, 32, 32)) for index in range(16)])
     assert abs(float(noise.mean())) < 0.02
     assert abs(float(noise.std()) - 1) < 0.02
-    # Written down: a change of the seeding changes every stored answer.
+    # Literal values: a change of the seeding would change every stored answer.
     expected = torch.tensor([-2.253294, -0.022835, 0.764983, -0.108004])
     torch.testing.assert_close(seeded_noise(b"diffsight", 7, (4,)), expected, rtol=0, atol=1e-4)
 

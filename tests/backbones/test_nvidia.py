@@ -1,4 +1,4 @@
-"""Which driver and GPUs are here, by folders like /dev and /proc, and what is said where torch cannot use them."""
+"""Driver and GPUs by folders like /dev and /proc, and the message if torch cannot use them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixel-space networks speak the language of rows."""
+"""Pixel-space networks take and answer rows."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from service.cluster.ray_package import require_ray
 
 
 def main() -> int:
-    """0 where all is as it must be."""
+    """0 if all checks pass."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--images", type=int, default=600, help="of the job")
     parser.add_argument("--part", type=int, default=10, help="images of a part")

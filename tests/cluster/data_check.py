@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
 def check_data(folder: Path, images: int, part: int) -> str:
-    """What was found, in one line. Raises AssertionError where something is wrong."""
+    """The figures in one line. Raises AssertionError if a check fails."""
     pictures = folder / "pictures"
     pictures.mkdir()
     file = write_data_set(pictures, images, 0)
@@ -79,7 +79,7 @@ def compare_with_server(out: Path, folder: Path, images: int) -> str:
 
 
 def compare_forms(results: PartFolder, order: Order, store: JobStore) -> int:
-    """How many forms both jobs can be had in: the same text but for the last digits of numbers."""
+    """The number of forms of both jobs: equal texts except for the last digits of numbers."""
     (job,) = store.latest()
     task = find_task(TASKS, order.task)
     assert task is not None
@@ -106,7 +106,7 @@ def read_form(form: str, job: Job, records: Callable[[], object]) -> dict[str, s
 
 
 def count_images(part: int, images: int) -> int:
-    """So many images, as parts that hold them."""
+    """The number of parts that hold so many images."""
     return max(1, images // part)
 
 

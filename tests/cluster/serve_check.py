@@ -1,4 +1,4 @@
-"""The service by two replicas, one of which is killed hard under load: every answer is right, or says to ask again."""
+"""The service on two replicas, one of which is killed under load: every answer is right, or asks for a retry."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _MOST_WAITING = 1000
 _LARGE = 8
 """Requests of 800 rows each: a replica lets one wait, and refuses the next."""
 _LOOKS = 20
-"""Requests of which two replicas hardly ever leave all to one of them."""
+"""So many requests that two replicas share them almost certainly."""
 
 
 def check_serve(folder: Path, requests: int, clients: int) -> str:
-    """What was found, in one line. Raises AssertionError where something is wrong."""
+    """The figures in one line. Raises AssertionError if a check fails."""
     with (
         two_nodes(folder, {"JOBS__POLL_SECONDS": "0.2", "ENGINE__MAX_WAITING_ROWS": _MOST_WAITING}) as cluster,
         served(cluster) as url,
@@ -89,14 +89,14 @@ def served(cluster: LocalCluster) -> Iterator[str]:
 
 
 def ask(client: httpx2.Client, request: Usual) -> httpx2.Response:
-    """The answer, which must be there."""
+    """The answer, which must have status 200."""
     answer = client.post(request.path, content=request.body, headers={"Content-Type": request.content_type})
     assert answer.status_code == 200, f"{request.path}: {answer.status_code} {answer.text[:500]}"
     return answer
 
 
 def replicas_of(client: httpx2.Client) -> set[str]:
-    """When the replicas that answer `/metrics` began to count: one line of it each."""
+    """The line of `/metrics` in which each replica says when it began to count."""
     replicas = set[str]()
     for _ in range(_LOOKS):
         text = client.get("/metrics").text
@@ -113,7 +113,7 @@ def wait_for_metrics(cluster: LocalCluster) -> None:
 
 
 def make_concept(client: httpx2.Client) -> str:
-    """A concept, made by one replica and found at once by whichever is asked."""
+    """A concept that one replica created, and that both replicas find at once."""
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[20:40, 20:44] = (220, 40, 30)
     mask = np.where(pixels.any(axis=2, keepdims=True), 255, 0).astype(np.uint8).repeat(3, axis=2)
@@ -135,7 +135,7 @@ def concept_request(concept: str) -> Usual:
 
 
 def check_stream(client: httpx2.Client) -> int:
-    """How many events a streaming answer has; they come one after the other."""
+    """The number of events of a streaming answer; they arrive one by one."""
     request = usual_requests(0)[1]
     headers = {"Content-Type": request.content_type, "Accept": "text/event-stream"}
     with client.stream("POST", request.path, content=request.body, headers=headers) as answer:
@@ -146,7 +146,7 @@ def check_stream(client: httpx2.Client) -> int:
 
 
 def check_upload(client: httpx2.Client) -> None:
-    """A job of an uploaded picture is begun by one replica, and seen by whichever is asked."""
+    """One replica starts a job of an uploaded picture, and both replicas report it."""
     pixels = np.random.default_rng(1).integers(0, 256, (900, 900, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=0)
@@ -160,7 +160,7 @@ def check_upload(client: httpx2.Client) -> None:
 
 
 async def overload(url: str) -> int:
-    """How many of several large requests are refused at once with the seconds to wait. The others are hung up on."""
+    """How many of several large requests are refused at once with Retry-After. The client closes the others."""
     labels = [("labels", "", f"thing {number}".encode()) for number in range(40)]
     picture = pictures(1, 7)[0]
     body, kind = form([("image", "a.png", picture), ("schedule", "", b'{"n_samples":[20],"to_keep":[1]}'), *labels])
@@ -188,7 +188,7 @@ async def overload(url: str) -> int:
 
 
 def wait_until_idle(client: httpx2.Client) -> None:
-    """Return when no replica works on anything; rows of those that hung up were dropped."""
+    """Return when no replica has work; rows of disconnected clients were dropped."""
     started = time.monotonic()
     while True:
         texts = [client.get("/metrics").text for _ in range(_LOOKS)]

@@ -1,4 +1,4 @@
-"""What a replay of a conformance folder reports: a check for each stored quantity, with the bound it was held to."""
+"""What a replay of a conformance folder reports: a check for each stored quantity, with its tolerance."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def exact(case: str, quantity: str, actual: object, expected: object) -> Check:
 
 
 def fail_unchecked(case: str, what: str) -> Check:
-    """A check that fails because nothing was compared: stored data, or a case, that no replay knows."""
+    """A failing check for stored data, or for a case, that no replay compares."""
     return Check(case, what, float("inf"), 0.0, False, "not checked")
 
 

@@ -137,7 +137,7 @@ def _round(
 
 
 def _final(case: str, prefix: str, rounds: Sequence[Round], tolerance: Any, tensors: TrackedTensors) -> Iterator[Check]:
-    """Each prompt's mean over the rows that it got before it was dropped, and how many those were."""
+    """Each prompt's mean over its rows until it was dropped, and the number of these rows."""
     means, counts = {}, dict.fromkeys(rounds[0].candidates, 0)
     for round_ in rounds:
         for index, mean in zip(round_.candidates, round_.mean_errors, strict=True):

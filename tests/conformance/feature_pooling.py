@@ -456,7 +456,7 @@ def _read_noise(pixels: Sequence[Tensor], noise: Tensor) -> Callable[[bytes, int
 
 
 def _share_beyond(case: str, quantity: str, actual: Tensor, expected: Tensor, threshold: float, most: float) -> Check:
-    """How many of the values differ by more than `threshold`, as a share that may be `most`."""
+    """The share of values that differ by more than `threshold`; it may be `most`."""
     if actual.shape != expected.shape:
         return fail_unchecked(case, quantity)
     share = float(((actual.double() - expected.double()).abs() > threshold).double().mean())

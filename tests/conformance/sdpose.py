@@ -48,7 +48,7 @@ class _Case:
         if bound == "exact":
             return exact(self.name, quantity, ours, theirs)
         if where is not None and ours.shape == theirs.shape:
-            # What the mask leaves out must still be a number.
+            # Entries outside the mask must be finite too.
             if not ours.isfinite().all():
                 return fail_unchecked(self.name, f"{quantity}: ours is not finite")
             ours, theirs = ours[where], theirs[where]

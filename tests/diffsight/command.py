@@ -16,7 +16,7 @@ from diffsight.cli import app, main
 from diffsight.cli.progress_lines import PREFIX
 
 SCRIPT = Path(sys.executable).with_name("diffsight")
-# One thread: where cores are shared, torch's threads wait for each other longer than they compute.
+# One thread: on shared cores torch's threads wait for each other longer than they compute.
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
 SECONDS = 180
 
@@ -24,7 +24,7 @@ SECONDS = 180
 def diffsight(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command's status and output, as a shell would see them, from a run within this process.
 
-    Loading the libraries takes a process seconds: only tests of the process itself (`script`) pay for that.
+    Importing the libraries takes a process seconds: only tests of the process itself (`script`) do it.
     """
     command = [str(SCRIPT), *map(str, arguments)]
     out, err = io.StringIO(), io.StringIO()
@@ -43,7 +43,7 @@ def diffsight(*arguments: str | Path, **environment: str) -> subprocess.Complete
 
 
 def script(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """As `diffsight`, from a process of its own."""
+    """The same from a process of its own."""
     return run([str(SCRIPT), *map(str, arguments)], {**ENVIRONMENT, **environment}, SECONDS)
 
 

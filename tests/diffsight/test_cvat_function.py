@@ -29,7 +29,7 @@ from tests.service.library.test_few_shot import picture, supports
 
 
 class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
-    """What CVAT tells of a frame."""
+    """What CVAT passes with a frame."""
 
     def __init__(self, conf_threshold: float | None = None, conv_mask_to_poly: bool = False) -> None:
         self._conf_threshold, self._conv_mask_to_poly = conf_threshold, conv_mask_to_poly
@@ -91,7 +91,7 @@ def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) 
         np.abs(np.array([element.points for element in shape.elements]) - alone["persons"][0]["keypoints"]).max(axis=1)
         < 0.1
     )
-    assert near.mean() > 0.9  # weights are random, and some peaks are none
+    assert near.mean() > 0.9  # weights are random, and some maps have no peak
     assert function.detect(Context(conf_threshold=1000.0), picture) == []
 
 
@@ -163,7 +163,7 @@ def test_what_the_server_refuses_is_reported(masks: Server) -> None:
 
 def test_a_server_that_is_away_is_named_with_what_to_do() -> None:
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # and nobody listens
+        unused.bind(("127.0.0.1", 0))  # no server listens there
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(urllib3.exceptions.HTTPError, match=f"{url} .*refused.*diffsight serve"):
             create(url)

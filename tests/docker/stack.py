@@ -1,4 +1,4 @@
-"""The compose files as Docker Compose reads them, as far as the tests need it."""
+"""The compose files as Docker Compose reads them, for what the tests use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STACKS = ("compose.yaml", "compose.cpu.yaml")
 
 
 def read(name: str) -> dict[str, Any]:
-    """One YAML file as it stands."""
+    """One YAML file as it is."""
     content: dict[str, Any] = yaml.safe_load((DOCKER / name).read_text())
     return content
 
@@ -48,7 +48,7 @@ def find_variables(text: str) -> dict[str, str]:
 
 
 def with_defaults(text: str) -> str:
-    """A value where .env says nothing."""
+    """A value without an entry in .env."""
     return re.sub(r"(?<!\$)\$\{[A-Z_0-9]+(?::-([^}]*))?\}", r"\1", text)
 
 

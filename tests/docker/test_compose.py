@@ -1,4 +1,4 @@
-"""What the compose files promise: a GPU, a closed container, loopback, and variables that are all explained."""
+"""The compose files: a GPU, a read-only container, ports on loopback, and a description of every variable."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_no_secret_has_a_default() -> None:
 
 
 def test_a_profile_that_is_off_needs_no_variable() -> None:
-    # Compose interpolates all services, also those whose profile is off: `${NAME:?}` would stop everybody.
+    # Compose interpolates all services, also those whose profile is off: `${NAME:?}` would stop every user.
     assert not [name for name, text in TEXTS.items() if re.search(r"\$\{\w+:?\?", text)]
 
 

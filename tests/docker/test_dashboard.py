@@ -22,7 +22,7 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
 @pytest.fixture(scope="module")
 def exposed_metrics(start_server: StartServer, png: bytes) -> dict[str, set[str]]:
-    """Metric name -> its labels, of a server that answered one request and turned one away; ANY where none was seen."""
+    """Metric name -> its labels, of a server that answered one request and refused one; ANY without samples."""
     server = start_server(limits={"max_upload_bytes": 100_000})
     data = {"labels": ["one", "seven"]}
     client = server.client

@@ -1,4 +1,4 @@
-"""What the Dockerfile promises. `make image-check` builds it and looks at the result."""
+"""The text of the Dockerfile. `make image-check` builds the image and checks it."""
 
 from __future__ import annotations
 

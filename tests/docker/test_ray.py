@@ -1,4 +1,4 @@
-"""What the compose file and the manifests of a Ray cluster promise: the same shared places, and names that exist."""
+"""The compose file and the manifests of a Ray cluster: the same shared folders, and names that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python of every documentation page runs as it stands, a page at a time."""
+"""The Python of every documentation page runs as it is printed, a page at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.settings.loader import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Their calls want a server, which tests/protocols and test_client.py have.
+# Their calls need a server: tests/protocols and test_client.py run them.
 CALLS = [ROOT / "docs" / name for name in ("protocols.md", "client.md")]
 
 

@@ -24,7 +24,7 @@ from tests.fuzz.sources import fuzz_archives
 
 
 def main() -> int:
-    """1 where anything was found, else 0."""
+    """1 if there is a finding, else 0."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the API and the image decoder.")
     parser.add_argument("--cases", type=int, default=2000, help="generated requests, at least")
     parser.add_argument("--images", type=int, default=2000, help="damaged images for the decoder")
@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def tell(what: str, texts: Mapping[str, str]) -> None:
-    """Print what was found, each with what reproduces it."""
+    """Print the findings, each with what reproduces it."""
     for name, text in texts.items():
         print(f"\n{what}: {name}\n    " + text[:2000].replace("\n", "\n    "))
 

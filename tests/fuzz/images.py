@@ -1,4 +1,4 @@
-"""Image files of every format that is read, and what is left of them after damage."""
+"""Image files of every supported format, whole and damaged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.settings.groups import LimitSettings
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
-# Small, so that a header that lies about its size costs little where it is believed.
+# Small, so that a header with a false size costs little.
 LIMITS = LimitSettings(max_image_pixels=1_000_000)
 _EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -77,7 +77,7 @@ def truncate(data: bytes, chance: random.Random) -> bytes:
 
 
 def flip_bits(data: bytes, chance: random.Random) -> bytes:
-    """The file with one to thirty-two of its bits turned over."""
+    """The file with one to thirty-two flipped bits."""
     changed = bytearray(data)
     for _ in range(2 ** chance.randrange(6)):
         changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
@@ -97,7 +97,7 @@ def edit_header(data: bytes, chance: random.Random) -> bytes:
 
 
 def repeat_part(data: bytes, chance: random.Random) -> bytes:
-    """The file with a part of it there several times over."""
+    """The file with one part repeated several times."""
     start = chance.randrange(len(data))
     end = min(len(data), start + chance.randint(1, 400))
     return data[:end] + data[start:end] * chance.randint(1, 20) + data[end:]
@@ -170,7 +170,7 @@ def _encode_interlaced() -> bytes:
 
 
 def many_scans(width: int, more: int, *, height: int | None = None) -> bytes:
-    """A blank progressive JPEG whose last scan stands there `more` times over: each is a pass over all pixels."""
+    """A blank progressive JPEG that repeats its last scan `more` times: each is a pass over all pixels."""
     file = BytesIO()
     Image.new("L", (width, height or width), 128).save(file, "JPEG", progressive=True, quality=75)
     data = file.getvalue()

@@ -1,4 +1,4 @@
-"""A short `make fuzz` in every run of the tests, and that it finds what is wrong."""
+"""A short `make fuzz` in every run of the tests, and a proof that it finds faults."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_the_command_ends_with_its_counts() -> None:
     assert archives == "5 hostile archives, 0 faults"
 
 
-# What fuzzing found, each as it was met.
+# Cases that fuzzing has found.
 
 
 def test_more_files_than_a_form_takes_are_refused_as_too_many(fuzz_target: Server, png: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What every task keeps, whichever it is: a new entry of `service.tasks.TASKS` is tested here without another line."""
+"""What holds for every task: a new entry of `service.tasks.TASKS` is tested here without another line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.heads.marigold.original_files import write_original as write_marigold
 from tests.service.conftest import assert_problem, encode_image
 from tests.service.models.small_catalogue import BACKBONES, add_all, write_backbone
 
-# Cheaper than the task's own example, or with what only a server makes.
+# Cheaper than the task's own example, or with an id that the server makes.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "depth": {"maps": True},
     "pose": {"persons": "whole_image"},
@@ -99,7 +99,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def stored_options(server: Server) -> Iterator[dict[str, dict[str, Any]]]:
-    """Options that name what was made over REST before: of a classifier and of a concept."""
+    """Options with the ids of a classifier and of a concept that were made over REST."""
     pictures = [draw_bar(seed, upright=seed % 2 == 0) for seed in range(6)]
     files = [("image", encode_image(picture, "PNG")) for picture in pictures]
     labels = ["upright" if seed % 2 == 0 else "lying" for seed in range(6)]
@@ -116,7 +116,7 @@ def _read_id(response: httpx2.Response) -> str:
 
 
 def supports(images: str, masks: str) -> dict[str, list[str]]:
-    """A support and its mask under such names."""
+    """A support and its mask under these names."""
     shown = draw_bar(0)
     mask = shown.convert("L").point(lambda value: 255 if value > 128 else 0)
     return {images: [text(encode_image(shown, "PNG"))], masks: [text(encode_image(mask, "PNG"))]}

@@ -1,4 +1,4 @@
-"""What is an image by its bytes, and what is left beside images by systems."""
+"""Which bytes are an image, and which files are litter of operating systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images into networks' sizes and back."""
+"""Images in networks' sizes and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads on a pretended CUDA device in half precision, and mistakes made on purpose, which it has to notice."""
+"""Heads on a pretended CUDA device in half precision, and deliberate mistakes that it must detect."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 def on_device(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, backbone: StableDiffusion | None = None
 ) -> Iterator[StableDiffusion]:
-    """A backbone on the pretended device, as one that was opened there; `pocket` where there is none."""
+    """A backbone as if it was opened on the pretended device; `pocket` by default."""
     mmseg_parts()  # compiles functions as it is imported, which must not see the pretended device
     backbone = backbone or open_backbone("pocket", dtype=dtype)
     with pretended(monkeypatch):

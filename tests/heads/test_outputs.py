@@ -1,4 +1,4 @@
-"""Dense results as files and JSON: what is written reads back as what it was."""
+"""Dense results as files and JSON, which read back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and maps from files of one's own, and what of a PNG is no pixel."""
+"""Pictures and maps from local files, and the parts of a PNG that are no pixels."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def draw_person(page: Page, upper_left: Point, lower_right: Point) -> dict[str, 
 def correct_newest_point(page: Page, label: str, x: float) -> dict[str, dict[str, Any]]:
     """Select the newest point of a label in the list of regions and write another x, in percent; all regions then.
 
-    On the image the mouse gets hold of the rectangles that lie over a point.
+    On the image the mouse would grab a rectangle above the point.
     """
     closed = page.locator(".lsf-tree-switcher_close")
     for left in reversed(range(closed.count())):

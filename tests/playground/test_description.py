@@ -1,4 +1,4 @@
-"""A page's forms out of the documents of a server, one of which has a task that nothing here knows."""
+"""A page's forms from the documents of a server, one of which has a task that the page does not know."""
 
 from __future__ import annotations
 

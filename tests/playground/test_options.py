@@ -1,4 +1,4 @@
-"""Options out of a schema, and typed values as a form sends them."""
+"""Options from a schema, and typed values as a form sends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tasks' own routes answer to what the calls of docs/protocols.md ask, and whether both are the same."""
+"""Answers of the tasks' own routes to the calls of docs/protocols.md, and the comparison of both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def picture(path: Path = IMAGE) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """A server's own routes. classifier: the id of one that was fitted there. answers: those given before."""
+    """A server's own routes. classifier: the id of a classifier on the server. answers: earlier answers."""
 
     client: httpx2.Client
     classifier: str
@@ -64,7 +64,7 @@ def fit_classifier(client: httpx2.Client) -> str:
 
 
 def assert_near(actual: Any, expected: Any, within: float = 1e-4) -> None:
-    """Raises AssertionError unless numbers are as good as equal: rows may share other batches."""
+    """Raise AssertionError unless numbers are nearly equal: rows may be in other batches."""
     np.testing.assert_allclose(
         np.asarray(actual, np.float64), np.asarray(expected, np.float64), rtol=within, atol=within
     )

@@ -18,7 +18,7 @@ print("ANSWER", json.dumps(answer, default=lambda array: array.tolist()))
 
 
 def run_example(example: Example, server: Server, native: Native, sdk_python: str | None = None) -> None:
-    """Run a call and compare its answer. Raises whatever is wrong with either.
+    """Run a call and compare its answer. Raises the error of either.
 
     sdk_python: the interpreter of the environment in which clients are that have one of their own.
     """

@@ -1,4 +1,4 @@
-"""Pictures of every odd kind, small heads with random weights, and what all problems have in common."""
+"""Odd pictures of every kind, small heads with random weights, and the common checks of problems."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def encode_image(image: Image.Image, form: str, **options: Any) -> bytes:
 
 
 def giant_header(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header promises width x height pixels."""
+    """A PNG of a few bytes whose header says width x height pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -95,7 +95,7 @@ def bad_images(picture: Image.Image, png: bytes) -> dict[str, bytes]:
 
 
 def assert_problem(response: httpx2.Response, status: int, slug: str) -> dict[str, Any]:
-    """The response is such a problem, whole and readable; returns it."""
+    """Check that the response is this problem, with all its fields; returns it."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = response.json()
@@ -120,7 +120,7 @@ CLASS_NAMES = tuple(f"thing {index}" for index in range(CLASSES))
 
 @pytest.fixture(scope="session")
 def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three heads as `diffsight fit` leaves them."""
+    """The three heads as `diffsight fit` writes them."""
     folder = tmp_path_factory.mktemp("heads")
     backbone = open_backbone("pocket")
     description = backbone.description
@@ -143,7 +143,7 @@ def dense(heads_folder: Path, start_server: StartServer) -> Server:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The start that training has, over pocket: untrained, but a few-shot network in all else."""
+    """The network from which training starts, over pocket: an untrained few-shot network."""
     model = open_backbone("pocket")
     folder = tmp_path_factory.mktemp("few-shot") / "unet"
     folder.mkdir()

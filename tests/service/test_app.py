@@ -1,4 +1,4 @@
-"""service/app.py and what wraps it, on real servers: problems, limits, ids, timings, metrics, readiness."""
+"""service/app.py and its middleware, on real servers: problems, limits, ids, timings, metrics, readiness."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ROUTE = "/v1/classify/zero-shot"
 PICTURE = {"Content-Type": "image/png"}
-# Some thousand rows: far more than the device does while a test looks.
+# Thousands of rows: far more than the device runs during a test.
 LONG = {"labels": [f"label {index}" for index in range(100)], "schedule": "published", "loss": "l2"}
 
 

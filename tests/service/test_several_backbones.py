@@ -1,4 +1,4 @@
-"""One server with everything that was added: every task by its own backbone, as servers with that backbone alone."""
+"""One server with all added models: every task answers as on a server with its backbone alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OF_SD15, OF_SD21 = TASKS[:3], TASKS[3:5]
 
 @pytest.fixture(scope="module")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with one of each."""
+    """A models folder with one of each model."""
     folder = tmp_path_factory.mktemp("catalogue")
     add_all(write_originals(folder / "originals"), folder / "models")
     return folder / "models"
@@ -36,7 +36,7 @@ def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(start_server: StartServer, models_folder: Path) -> Server:
-    """A server without any setting but where models are."""
+    """A server with the models folder as its only setting."""
     running = start_server(models_folder=models_folder, **SMALL)
     assert running.state.models.failure is None
     return running
@@ -68,7 +68,7 @@ def ask(server: Server, task: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def assert_alike(actual: Any, expected: Any) -> None:
-    """Equal but for the last digits of numbers, how long it took, and rows that a cached bank saves."""
+    """Equal except for the last digits of numbers, the timings, and rows that a cached bank saves."""
     if isinstance(actual, dict):
         assert actual.keys() == expected.keys()
         for key in actual:
@@ -196,14 +196,14 @@ def test_what_left_comes_back_from_host_memory_and_answers_the_same(
     for name in ("sd15", "sd21", "sd15", "sd21"):
         body = {**bodies["features"], "model": name}
         assert_alike(ask(small, "features", body), ask(whole, "features", body))
-    # Only the first load of each read files: whatever came back was a copy.
+    # Only the first load of each model read files: later loads were copies from host memory.
     assert {name: slot.loads - slot.loads_from_host for name, slot in store.slots.items()} == {"sd15": 1, "sd21": 1}
     listed = small.client.get("/v1/models").json()
     held = {model["id"]: model["host_bytes"] for model in listed["models"]}
     assert held["sd15"] > 0 == held["sd21"]
     assert sum(held.values()) <= listed["host_memory_bytes"] == budget
     small.client.post("/v1/models/sd15/unload")
-    assert store.host.bytes_of("sd15") == 0  # who unloads by name wants the memory
+    assert store.host.bytes_of("sd15") == 0  # a client that unloads a model by name wants its memory
 
 
 def test_a_model_is_loaded_and_unloaded_by_hand(

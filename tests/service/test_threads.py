@@ -1,4 +1,4 @@
-"""Pools by kind: one that is full holds up no other, and what was given up before its turn is never called."""
+"""Pools by kind: a full pool delays no other, and work that is cancelled before its turn is never called."""
 
 from __future__ import annotations
 

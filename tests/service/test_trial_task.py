@@ -1,4 +1,4 @@
-"""A new task is one file and one entry in a tuple: everything that reads tasks then serves it under its one name."""
+"""A new task is one file and one entry in a tuple: every reader of tasks then serves it under one name."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ VANISHING, OUT_OF_MEMORY, FAILING = 0.2, 0.02, 0.01
 LABELS = ["ball", "cube", "person"]
 GROWTH = 1.15
 MOST_WITHOUT_FAULT = 1000
-"""Batches of a run so short that it may meet no fault."""
+"""Batches of a run that is too short to have a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Ask:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened. wrong: the errors of requests, by their text."""
+    """The counts. wrong: the errors of requests, by their text."""
 
     answers: Counter[str] = field(default_factory=Counter)
     vanished: int = 0
@@ -123,7 +123,7 @@ class Soak:
         await asyncio.gather(*[self._client() for _ in range(clients)], self._change_models())
 
     def _fault(self, rows: Sequence[UNetRow]) -> None:
-        # A single row may not fail: its request would, and nobody else's.
+        # A fault in a batch of one row would fail its request.
         drawn = self.chance.random()
         if len(rows) > 1 and drawn < OUT_OF_MEMORY:
             self.counts.faults["out of memory"] += 1
@@ -179,7 +179,7 @@ class Soak:
 
 
 def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
-    """The figures in one line, and what is wrong."""
+    """The figures in one line, and the faults."""
     settings = load_settings(backbone="pocket", device="cpu", engine={"latent_cache_bytes": 0})
     backbone = open_model(settings)
     worker, heads = build_worker(settings, backbone), OpenHeads(settings, backbone, TASKS)
@@ -188,7 +188,7 @@ def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
     lanes = count_lanes(count_threads(networks, settings), settings, "cpu")
     worker.prepare_lanes(lanes, lambda: prepare_host(networks, settings))
     load = Soak(worker, heads, random.Random(seed))
-    # What a process keeps once it was busy, such as threads and freed memory, is part of what it is at rest.
+    # Threads and freed memory that a process keeps after load are part of its state at rest.
     asyncio.run(load.run(min(20.0, seconds), clients))
     gc.collect()
     before, counts = use_of(os.getpid()), load.counts
@@ -214,7 +214,7 @@ def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
 
 
 def main() -> int:
-    """0 if all is as it must be."""
+    """0 if there is no fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.engine", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=600, help="how long")
     parser.add_argument("--clients", type=int, default=32, help="how many at once")

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 SCENES = Path(__file__).parents[2] / "training/world/held_out/scenes"
 # A small network of SDPose's own layout, for while the embedded backbone has no pose network. Its weights are random:
-# some peaks are as flat as noise, and their place below a pixel hangs on the last digit of a float.
+# some peaks are as flat as noise, and their place within a pixel depends on the last digit of a float.
 RANDOM = Path(__file__).parents[1] / "conformance/fixtures/sdpose/wholebody/checkpoint"
 UNDECIDED_SHARE = 0.02
 TOLERANCE_PIXELS = 0.01
@@ -70,7 +70,7 @@ def write_data_set(folder: Path, count: int, seed: int) -> Path:
 
 
 class Server:
-    """`diffsight serve` as a process of its own, over one data folder, as often as it takes."""
+    """`diffsight serve` as a process of its own, started again and again over one data folder."""
 
     def __init__(self, data: Path, pictures: Path, backbone: str) -> None:
         self.database = data / "jobs.db"
@@ -133,7 +133,7 @@ def begin(client: httpx2.Client, file: Path) -> str:
 
 
 def watch(client: httpx2.Client, job: str, bar: tqdm[Any], until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The job as soon as `until` says so, or it has ended."""
+    """The job as soon as `until` is true of it, or it has ended."""
     while True:
         now: dict[str, Any] = client.get(f"/v1/jobs/{job}").json()
         bar.update(now["done"] - bar.n)
@@ -172,7 +172,7 @@ def run_disturbed(
 
 
 def run_undisturbed(server: Server, file: Path, images: int) -> tuple[dict[str, Any], list[Any], Any]:
-    """The same of a job that nobody disturbs."""
+    """The same of a job that runs undisturbed."""
     with server.running() as client, tqdm(total=images, desc="undisturbed", mininterval=2) as bar:
         job = begin(client, file)
         end = watch(client, job, bar, lambda _: False)
@@ -237,14 +237,14 @@ def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> 
 
 
 def default_backbone() -> str:
-    """The embedded one where a pose network ships for it, else the small one of random weights."""
+    """The embedded backbone if a pose network ships for it, else the small one with random weights."""
     from heads.sdpose.pose import POCKET as SHIPPED
 
     return "pocket" if SHIPPED.is_dir() else str(RANDOM)
 
 
 def main() -> int:
-    """0 if all is as it must be."""
+    """0 if there is no fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.jobs", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--images", type=int, default=2000, help="pictures of the job")
     parser.add_argument("--kills", type=int, default=5, help="how often the server is killed")

@@ -41,7 +41,7 @@ LIVE_P99_MS, LIVE_WORST_MS = 100.0, 1000.0
 _SETTLE_SECONDS = 15.0
 _WARM_UP_SECONDS = 20.0
 _IDLE_SECONDS = 5.0
-# So that what still waits at a storm's end, and at that of its warming up, is over soon.
+# So that requests that still wait at the end of the storm, or of its warm-up, end soon.
 _DEADLINE_SECONDS = 30
 _REFUSED = (429, 503, 504)
 _ATTACKERS = 3
@@ -58,7 +58,7 @@ class Usual:
 
 @dataclass
 class Findings:
-    """What the clients saw. wrong: texts by kind of fault, each once."""
+    """The clients' counts. wrong: texts by kind of fault, each once."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     answered: int = 0
@@ -72,7 +72,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a process holds. memory in bytes."""
+    """The resources of a process. memory in bytes."""
 
     memory: int
     descriptors: int
@@ -80,14 +80,14 @@ class Use:
 
 
 def use_of(pid: int) -> Use:
-    """As /proc tells."""
+    """The resources of a process, by /proc."""
     folder = Path(f"/proc/{pid}")
     resident = int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return Use(resident, len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir())))
 
 
 def pictures(count: int, seed: int) -> list[bytes]:
-    """Small PNGs of noise, each another."""
+    """Small PNGs of noise, all different."""
     drawn, files = np.random.default_rng(seed), []
     for _ in range(count):
         file = BytesIO()
@@ -116,7 +116,7 @@ def usual_requests(seed: int) -> list[Usual]:
 
 
 def numbers_of(value: Any) -> Iterator[float]:
-    """Every number of an answer in order, but those of how it was made."""
+    """Every number of an answer in order, except timings and rows."""
     if isinstance(value, dict):
         for name in sorted(value.keys() - {"timing", "rows"}):
             yield from numbers_of(value[name])
@@ -128,7 +128,7 @@ def numbers_of(value: Any) -> Iterator[float]:
 
 
 def is_equal(actual: Any, expected: Any) -> bool:
-    """Whether two answers have the same numbers within what batching changes."""
+    """Whether two answers have the same numbers within the tolerance of batching."""
     first, second = list(numbers_of(actual)), list(numbers_of(expected))
     return len(first) == len(second) and bool(np.allclose(first, second, rtol=TOLERANCE, atol=TOLERANCE))
 
@@ -143,7 +143,7 @@ class Storm:
         self.numbers = 0
 
     async def run(self, seconds: float, clients: int, hostile: list[Attack]) -> None:
-        """So many clients for so long."""
+        """Run so many clients for so many seconds."""
         self.ends = time.monotonic() + seconds
         unbounded = httpx2.Limits(max_connections=None, max_keepalive_connections=clients)
         async with (
@@ -203,7 +203,7 @@ class Storm:
                 try:
                     answer = await client.post(attack.path, content=attack.body, headers=headers)
                 except httpx2.HTTPError as error:
-                    # A connection that is closed while a header is still being sent may take the answer along.
+                    # If the server closes the connection while the client still sends a header, the answer may be lost.
                     if 431 not in attack.allowed:
                         self.findings.wrong.setdefault(f"{attack.name}: {type(error).__name__}", str(error))
                 else:
@@ -257,7 +257,7 @@ def ask_alone(url: str, requests: list[Usual]) -> list[Any]:
 
 
 def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
-    """The figures in one line, and what is wrong."""
+    """The figures in one line, and the faults."""
     requests, chance = usual_requests(seed), random.Random(seed)
     _tell("the server starts")
     with served(folder) as (url, pid):
@@ -267,7 +267,7 @@ def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str
             idle = read_times(pinger)
         hostile = attacks(pictures(1, seed)[0], str(folder / "pictures"))
         _tell("the server warms up")
-        # What a server keeps once it was busy, such as threads and freed memory, is part of what it is at rest.
+        # Threads and freed memory that a server keeps after load are part of its state at rest.
         asyncio.run(Storm(url, requests, references, chance).run(min(_WARM_UP_SECONDS, seconds), clients, hostile))
         time.sleep(_SETTLE_SECONDS)
         before = use_of(pid)
@@ -286,7 +286,7 @@ def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str
 
 
 def _tell(stage: str) -> None:
-    """What begins now, for people who wait: load of the machine beside it."""
+    """Print the stage that begins, with the load of the machine."""
     print(f"{time.strftime('%X')} load {os.getloadavg()[0]:.1f}: {stage}", file=sys.stderr, flush=True)
 
 
@@ -300,7 +300,7 @@ def judge(
     clients: int,
     seconds: float,
 ) -> tuple[str, list[str]]:
-    """The line, and what of it is wrong.
+    """The line, and its faults.
 
     idle, times: milliseconds of each answer of /health/live, before the storm and in it.
     """
@@ -327,7 +327,7 @@ def judge(
 
 
 def main() -> int:
-    """0 if all is as it must be."""
+    """0 if there is no fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.storm", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=300, help="how long")
     parser.add_argument("--clients", type=int, default=200, help="how many at once, a third of whom vanish")

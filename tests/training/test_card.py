@@ -1,4 +1,4 @@
-"""The model card tells what was measured."""
+"""The model card has the measured figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads are fitted on a small drawn world, resumed, measured, and read back."""
+"""Heads are fitted to a small drawn world, resumed, measured, and read back."""
 
 from __future__ import annotations
 

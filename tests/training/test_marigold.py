@@ -1,4 +1,4 @@
-"""How a fine-tuning for depth and normals begins, and what it learns from."""
+"""The start of a fine-tuning for depth and normals, and its training data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of the pocket on tiny sizes: it runs through, goes on as if never stopped, and leaves a stock folder."""
+"""Training of pocket in tiny sizes: it runs to its end, resumes with the same result, and writes a stock folder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ SOURCES = [CaptionSource(Squares(), share=1.0, views=2)]
 
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny training that nothing interrupted."""
+    """A tiny training without interruption."""
     run = tmp_path_factory.mktemp("uninterrupted")
     train(SOURCES, TINY, run)
     return run
@@ -76,7 +76,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("stop", [1, 3])
 def test_an_interrupted_training_ends_with_the_very_same_weights(tiny_run: Path, tmp_path: Path, stop: int) -> None:
-    train(SOURCES, TINY, tmp_path, stop_after=stop)  # cut short in the VAE
+    train(SOURCES, TINY, tmp_path, stop_after=stop)  # interrupted in the VAE
     train(SOURCES, replace(TINY, denoiser_pace=replace(TINY.denoiser_pace, steps=stop)), tmp_path)  # in the U-Net
     train(SOURCES, TINY, tmp_path)
     whole, resumed = (trained_parts(SOURCES, TINY, run)[0] for run in (tiny_run, tmp_path))

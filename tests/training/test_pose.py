@@ -171,7 +171,7 @@ def test_the_unet_is_fine_tuned_and_only_what_changed_is_kept(figures: tuple[Pat
     assert done.returncode == 0, done.stderr
     columns = json.loads(done.stdout)
     assert columns["float32"]["PCK 0.1"] == pytest.approx(fitted["held_out"]["pck_0_1"])
-    # A later fit on frozen features into the same folder leaves no U-Net behind.
+    # A later fit on frozen features into the same folder deletes the U-Net.
     done = diffsight("fit", "pose", train, *options[:8], "--half")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "tuned/unet").exists()

@@ -1,4 +1,4 @@
-"""The heads in the package were fitted to the pocket in the package, and their cards tell what they do."""
+"""The heads in the package were fitted to the pocket in the package, and their cards have their figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models are really fetched from a hub on this machine: resumed, checked, refused, and never left half."""
+"""Downloads of models from a hub on this machine: resumed, verified, refused, and never left incomplete."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def add(hub: FileHub, tmp_path: Path) -> Add:
 
 
 def list_models(tmp_path: Path) -> set[str]:
-    """What lies in the models' folder, but for downloads under way."""
+    """Names of the files in the models' folder, except unfinished downloads."""
     return {file.name for file in (tmp_path / "models").glob("*") if file.name != ".incoming"}
 
 

@@ -1,4 +1,4 @@
-"""A diffusers folder loads whole, or what is wrong with it is said."""
+"""A diffusers folder loads, or the error names what is wrong with it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for file, heads in (("other.safetensors", 4), ("more.safetensors", 4)):
         with pytest.raises(CheckpointError):
             load_dit(tmp_path / file, heads=heads)
-    # The width of this network is none of the published ones, which would tell the number of heads.
+    # The published widths imply the number of heads; this network has another width.
     with pytest.raises(CheckpointError, match="heads"):
         load_dit(FILE)
 

@@ -107,7 +107,7 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing on the error stream."""
+        """Write no log."""
 
 
 def etag(file: Path) -> str:
@@ -115,7 +115,7 @@ def etag(file: Path) -> str:
 
 
 class FileHub(Hub):
-    """Also tells sizes and hashes, and answers from the middle of a file; can break off and change bytes on the way."""
+    """Also reports sizes and hashes and answers ranges; it can break off an answer or change its bytes."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -177,7 +177,7 @@ class FileAnswer(Answer):
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     folder = Path(shutil.copytree(WEIGHTS / "sd1", tmp_path / "published"))
-    # What repositories carry beside the parts that we need.
+    # Files of real repositories that we do not need.
     for extra in (
         "README.md",
         "sample.png",
@@ -205,7 +205,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def nowhere() -> str:
-    """The address of a port where nobody listens."""
+    """The address of a port on which no server listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -359,7 +359,7 @@ def test_the_hub_libraries_own_variables_hold(is_offline: bool, hub: Hub, tmp_pa
 
 LARGE, SMALL = "weights/large.safetensors", "config.json"
 CHUNK = 10 * 1024 * 1024
-"""Bytes that the library gathers before it writes them: of what came before a break, at most so many are lost."""
+"""Bytes that the library buffers before it writes them: the most that a broken connection loses."""
 
 
 @pytest.fixture

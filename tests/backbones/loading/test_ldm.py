@@ -37,7 +37,7 @@ def load(file: Path, name: str, **options: Any) -> StableDiffusion:
 
 
 def assert_same_answers(backbone: StableDiffusion, expected_backbone: StableDiffusion) -> None:
-    """Weights to the bit; results to the rounding that the place of a weight in memory decides."""
+    """Weights are equal to the bit; results within rounding, which depends on the alignment of weights in memory."""
     for part in ("unet", "vae", "text_encoder"):
         networks = [
             model.variants[""].unet if part == "unet" else getattr(model, part)

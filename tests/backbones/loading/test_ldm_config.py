@@ -122,7 +122,7 @@ def open_clip_shapes(width: int, depth: int) -> dict[str, Tensor]:
 
 
 def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
-    """Names and shapes out of another system's original code: SD 1.x's U-Net without `out`, VAE without decoder."""
+    """Names and shapes of another system's original code: SD 1.x's U-Net without `out`, VAE without decoder."""
     unet_part = {key: torch.empty(shape, device="meta") for key, shape in sd1_unet_keys(output=False).items()}
     config = ldm_config.unet_config(unet_part, ldm_config.AS_PUBLISHED, "manifest", sample_size=64)
     converted = ldm.convert_unet(unet_part, config)

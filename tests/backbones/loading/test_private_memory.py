@@ -1,4 +1,4 @@
-"""Loaded weights are the process's own: no file changes them, and no wider number type is on their way."""
+"""Loaded weights are in the process's own memory: no file changes them, and loading uses no wider number type."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.backbones.small_models import WEIGHTS
 
 
 def overwrite_values(file: Path) -> None:
-    """Other values in the place of all tensors of a safetensors file, its header and its inode as they were."""
+    """Overwrite all tensors of a safetensors file in place: same header, same inode."""
     with file.open("r+b") as opened:
         header = 8 + int.from_bytes(opened.read(8), "little")
         opened.seek(header)

@@ -1,4 +1,4 @@
-"""Entries come back as written, and tell what happened to their files since."""
+"""Entries are read back as written, and report changes of their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight files are read without running anything in them; what is wrong with one is said."""
+"""Weight files are read without running code in them; the error names what is wrong with one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_files_of_the_time_before_zip_load_too(tmp_path: Path) -> None:
 
 
 class Command:
-    """What an attacker would put in a checkpoint."""
+    """An object that runs code when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target

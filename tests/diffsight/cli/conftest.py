@@ -42,7 +42,7 @@ def depth_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def keys_file(tmp_path: Path) -> dict[str, str]:
-    """The variable that puts this test's keys where nobody else's are."""
+    """The variable that gives this test a file of keys of its own."""
     return {"DIFFSIGHT_ACCESS__KEYS_FILE": str(tmp_path / "keys.json")}
 
 

@@ -1,4 +1,4 @@
-"""`diffsight annotate` as a process of its own, killed hard on the way."""
+"""`diffsight annotate` as a process of its own, which is killed while it works."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGES = 48
 
 
 class Command:
-    """The same command line, as often as it takes, on one database."""
+    """The same command line, again and again, on one database."""
 
     def __init__(self, database: str, source: Path, out: Path, *more: str) -> None:
         self.arguments = [str(SCRIPT), "annotate", str(source), "--task", "features", "--out", str(out), *more]

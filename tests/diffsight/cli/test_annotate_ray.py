@@ -1,4 +1,4 @@
-"""`diffsight annotate --ray` where no cluster is wanted: what it refuses, and what it makes of a job that is done."""
+"""`diffsight annotate --ray` without a cluster: what it refuses, and what it writes of a finished job."""
 
 from __future__ import annotations
 

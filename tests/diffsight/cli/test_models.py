@@ -1,4 +1,4 @@
-"""`diffsight models` as it is installed: add, list, check, remove, and what it says when that cannot be."""
+"""`diffsight models` as it is installed: add, list, check, remove, and their errors."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_remove_asks_first_and_keeps_what_is_served(folder: Path) -> None:
     assert_one_line_error(diffsight("models", "remove", "none", *place), "no model 'none'", "diffews, sd15")
     refused = diffsight("models", "remove", "sd15", "--yes", *place, DIFFSIGHT_BACKBONE="sd15")
     assert_one_line_error(refused, "the settings serve 'sd15'", "--force")
-    # Nobody answers.
+    # There is no answer on standard input.
     assert diffsight("models", "remove", "sd15", *place).returncode == 1
     assert (folder / "sd15/model.json").is_file()
     assert diffsight("models", "remove", "sd15", "--yes", "--force", *place, DIFFSIGHT_BACKBONE="sd15").returncode == 0

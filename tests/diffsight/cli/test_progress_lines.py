@@ -1,4 +1,4 @@
-"""Lines of progress: only of long work, and only where no person watches."""
+"""Lines of progress: only of long work, and only without a terminal."""
 
 from __future__ import annotations
 

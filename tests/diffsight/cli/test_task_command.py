@@ -133,7 +133,7 @@ def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_labels_that_are_close_enough_tie(pictures: list[Path]) -> None:
-    # So sure that eight blocks can drop nobody.
+    # A confidence at which eight blocks drop no label.
     options = ["--labels", "zero,one", "--indifference", "10", "--confidence", "0.9999999", "--json"]
     done = diffsight("predict", "zero-shot", pictures[0], *options)
     assert done.returncode == 0, done.stderr

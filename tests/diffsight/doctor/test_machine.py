@@ -1,4 +1,4 @@
-"""What the doctor says of the machine: nothing if all is well, and what to do for each thing that is wrong."""
+"""The doctor's findings on the machine: none if all is well, and the next step for each problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The originals' answers that ship are those of the fixtures; ours agree, and one that does not is a problem."""
+"""The shipped answers of the originals are those of the fixtures; ours agree, and a difference is a problem."""
 
 from __future__ import annotations
 

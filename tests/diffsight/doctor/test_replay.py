@@ -1,4 +1,4 @@
-"""Every task has a recorded answer, heads agree with it, and one that does not is a problem."""
+"""Every task has a recorded answer, heads agree with it, and a difference is a problem."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.tasks import TASKS
 CPU = torch.device("cpu")
 QUICK = tuple(case for case in CASES if case.task in ("depth", "pose", "features"))
 WITHOUT_RECORD = {"depth-relative", "normals", "classifier"}
-"""Tasks that no weights ship for, and one that needs what callers made."""
+"""Tasks without shipped weights, and one that needs an object of a caller."""
 
 
 def test_every_task_has_a_recorded_answer_in_a_small_file() -> None:

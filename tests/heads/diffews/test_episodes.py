@@ -1,4 +1,4 @@
-"""Episodes and scores beyond what the fixtures hold."""
+"""Episodes of cases that the fixtures do not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores beyond what the fixtures hold."""
+"""Scores of cases that the fixtures do not have."""
 
 from __future__ import annotations
 

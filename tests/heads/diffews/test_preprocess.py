@@ -1,4 +1,4 @@
-"""What the network sees, and which masks are refused."""
+"""The network's input, and which masks are refused."""
 
 from __future__ import annotations
 

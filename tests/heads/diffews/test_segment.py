@@ -1,4 +1,4 @@
-"""Queries: the same mask by every way to the bank, in the original image's pixels; several concepts in one map."""
+"""Queries: the same mask from every form of the bank, in the original image's pixels; several concepts in one map."""
 
 from __future__ import annotations
 

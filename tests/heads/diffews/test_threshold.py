@@ -1,4 +1,4 @@
-"""Where the object begins: levels, their mean, and thresholds that cannot be."""
+"""Thresholds of the mask: levels, their mean, and thresholds that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitted temperatures: which answers they hold for, and what is no such file."""
+"""Fitted temperatures: which answers they apply to, and which files are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RACE = ScoringMethod(scheme="race", confidence=0.6, combine="mean")
 
 
 def calibration(revision: str) -> Calibration:
-    """Temperatures of two ways, from two images a label."""
+    """Temperatures of two losses, fitted to two images a label."""
     logits = np.array([[0.0, -8.0], [-3.0, 0.0], [0.0, -5.0], [0.0, -6.0]])
     truth = np.array([0, 1, 0, 1])
     return Calibration(

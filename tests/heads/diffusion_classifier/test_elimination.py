@@ -71,7 +71,7 @@ def test_few_wrong_answers_claim_to_be_sure(close: NDArray[np.float64], rows: in
     for level in (0.5, 0.8, 0.95, 0.99):
         assert at_most(sum(confidence >= level for confidence in confidences), len(finished), 1 - level)
     if rows is not None:
-        # Here most leaders are wrong, and know that they are not sure.
+        # Here most leaders are wrong, and their confidence is low.
         assert len(confidences) > len(finished) / 4
         assert max(race.rows for race in finished) <= rows
 

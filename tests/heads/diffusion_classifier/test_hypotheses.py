@@ -1,4 +1,4 @@
-"""From labels to what races: merged prompts, classes by name, and labels that cannot be."""
+"""From labels to hypotheses: merged prompts, classes by name, and labels that are refused."""
 
 from __future__ import annotations
 

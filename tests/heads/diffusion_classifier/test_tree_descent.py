@@ -1,4 +1,4 @@
-"""The way down a tree of labels: where it leads, what it costs, which trees are refused."""
+"""The descent of a tree of labels: its answer, its rows, and which trees are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TREE = {"animal": ["cat", {"dog": {"hound": None, "terrier": []}}], "plant": ["t
 
 
 def ways(here: Label) -> Iterator[tuple[Label, ...]]:
-    """Every way from here to a leaf."""
+    """Every path from this node to a leaf."""
     if not here.children:
         yield (here,)
     for child in here.children:
@@ -126,7 +126,7 @@ def test_a_budget_ends_the_descent(engine: DirectEngine) -> None:
 
 
 def test_rows_that_a_race_left_over_are_spent_below(engine: DirectEngine) -> None:
-    # Two labels that are one text to the network are decided after one block.
+    # Two labels with equal tokens are decided after one block.
     root = parse_tree({"cat": {}, "CAT": {}})
     result = complete(classify_tree(engine, IMAGE, root, budget=Budget(rows=2)))
     assert (result.path, result.complete, result.rows) == (("cat",), True, 2)

@@ -1,4 +1,4 @@
-"""The replay of the stored cases, and that it notices what is wrong with them."""
+"""The replay of the stored cases, and that it reports damaged ones."""
 
 from __future__ import annotations
 

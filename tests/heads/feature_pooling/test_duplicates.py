@@ -12,7 +12,7 @@ from heads.feature_pooling.duplicates import groups, near_duplicates
 
 GENERATOR = np.random.default_rng(5)
 VECTORS = GENERATOR.normal(size=(300, 24)).astype(np.float32)
-# 7 and 250 are copies of 3 but for a little, of another length; 100 is 99 exactly.
+# 7 and 250 are near copies of 3, of another length; 100 equals 99.
 VECTORS[7] = 3 * VECTORS[3] + 0.01 * GENERATOR.normal(size=24)
 VECTORS[250] = VECTORS[3] + 0.01 * GENERATOR.normal(size=24)
 VECTORS[100] = VECTORS[99]
@@ -31,7 +31,7 @@ def test_copies_are_found_and_nothing_else(index: Any) -> None:
 def test_every_pair_is_that_of_a_plain_product() -> None:
     unit = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
     alike = np.triu(unit @ unit.T, 1)
-    # Float32 may lose what it takes to reach the bound itself.
+    # The rounding of float32 may fall below the bound.
     first, second = np.nonzero(alike >= 0.4 - 1e-5)
     pairs = near_duplicates(VECTORS, 0.4, index="exact")
     expected = set(zip(first.tolist(), second.tolist(), strict=True))

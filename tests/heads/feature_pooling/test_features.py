@@ -1,4 +1,4 @@
-"""One vector an image, whatever it was batched with."""
+"""One vector an image, in any batch."""
 
 from __future__ import annotations
 

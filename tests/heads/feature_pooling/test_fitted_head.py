@@ -1,4 +1,4 @@
-"""The released heads on stored vectors: they see what they saw on maps, learn, and come back from their tensors."""
+"""The released heads on stored vectors: they give what they gave on maps, learn, and are read back."""
 
 from __future__ import annotations
 

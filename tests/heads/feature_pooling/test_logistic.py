@@ -1,4 +1,4 @@
-"""Logistic regression on vectors: choices and figures come from images that the model was not fitted on."""
+"""Logistic regression on vectors: settings and figures come from images outside the fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is unlike every class, against hand-made and scikit-learn's numbers."""
+"""Novelty, against numbers by hand and from scikit-learn."""
 
 from __future__ import annotations
 

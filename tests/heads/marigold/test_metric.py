@@ -1,4 +1,4 @@
-"""Known distances to scale and shift, and what fixes none."""
+"""Scale and shift from known distances, and distances that determine neither."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders to models: what they say, and what is refused."""
+"""Opening of folders: their description, and which are refused."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def generators(count: int) -> list[torch.Generator]:
 def pipeline_steps(pipeline: Any, image: Any, **options: Any) -> tuple[Any, list[Tensor]]:
     """The pipeline's output, and the latents after each of its steps: of all members, as they share a batch.
 
-    Last of all comes what the decoder painted of them.
+    The last entry is the decoder's output.
     """
     seen: list[Tensor] = []
     step, decode = pipeline.scheduler.step, pipeline.vae.decode
@@ -74,7 +74,7 @@ def our_steps(
 
 
 def assert_steps(ours: list[Tensor], painted: Tensor, theirs: list[Tensor]) -> Tensor:
-    """Compares each step and what was painted. Returns what the pipeline painted, without its padding."""
+    """Compare each step and the decoder's output. Returns the pipeline's decoder output without its padding."""
     *latents, decoded = theirs
     assert len(ours) == len(latents)
     for own, expected in zip(ours, latents, strict=True):

@@ -18,7 +18,7 @@ def gaussian(x: float, y: float, sigma: float = 2.0, height: float = 1.0) -> tor
 
 
 def test_a_map_of_zeros_scores_zero_and_is_a_number() -> None:
-    # High in the corner that the original would read next.
+    # High at the place that the original would read next.
     before = torch.zeros(MAP[1], MAP[0])
     before[-1, -1] = 40.0
     points, scores = codec.decode(torch.stack([before, torch.zeros(MAP[1], MAP[0])]), SIZE)

@@ -26,7 +26,7 @@ def test_a_person_does_not_depend_on_the_others(published_model: Published, imag
     for index in range(len(BOXES)):
         alone = complete(estimate_poses(engine, model, image, BOXES[index : index + 1]))
         np.testing.assert_allclose(alone.scores[0], together.scores[index], atol=1e-4)
-        # Random maps are flat, and their points may jump: those that stand on a clear peak must not.
+        # Random maps are flat, and their points may jump; points on a clear peak must not.
         firm = together.scores[index] > 1.0
         assert np.median(np.abs(alone.points[0] - together.points[index])[firm]) < 0.05
 

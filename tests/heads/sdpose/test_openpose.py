@@ -54,7 +54,7 @@ def test_a_point_exactly_at_the_threshold_is_drawn() -> None:
 def test_a_limb_under_a_pixel_is_left_out() -> None:
     scores = {7: 1.0, 9: 1.0}
     short, long = (openpose.skeleton_picture(person(scores, {7: (50, 50), 9: (x, 50)}), 100, 100) for x in (50.9, 80.0))
-    # Of the short one there are two dots, the later over the first; of the long one the limb between them too.
+    # The short limb is two dots, the second over the first; the long one also has a line between them.
     assert colours(short) == {openpose.COLOURS[7]}
     assert len(colours(long)) == 3
 

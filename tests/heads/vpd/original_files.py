@@ -29,7 +29,7 @@ def original_tensors(task: str) -> dict[str, Tensor]:
 
 
 def write_original(task: str, file: Path) -> Path:
-    """The file with what the task's training program leaves beside the tensors."""
+    """The file with the other entries that the task's training program writes."""
     tensors = original_tensors(task)
     if task == "segmentation":
         meta = {"CLASSES": ["wall"], "mIoU": np.float64(0.537)}

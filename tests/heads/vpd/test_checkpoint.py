@@ -1,4 +1,4 @@
-"""Published checkpoints load by their own names, and a wrong one says what is wrong; fitted heads read back."""
+"""Published checkpoints load by their own key names, errors list wrong keys, and fitted heads read back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASKS = ["depth", "segmentation", "referring"]
 
 @pytest.fixture
 def own_backbone() -> StableDiffusion:
-    """One that variants may be added to."""
+    """A backbone of this test, to which variants may be added."""
     return open_backbone("pocket")
 
 

@@ -59,7 +59,7 @@ def test_networks_that_do_not_hang_together_are_refused_at_any_size(tmp_path: Pa
 
 
 class Evil:
-    """What a pickle could run."""
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("run",))

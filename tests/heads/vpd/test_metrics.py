@@ -1,4 +1,4 @@
-"""Figures against hand-worked and naive ones; the fixtures hold the original's."""
+"""Figures against naive ones and ones computed by hand; the fixtures have the original's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads ready for the tasks: those that ship, equal contexts that are shared, and digests that tell heads apart."""
+"""Opened heads: those that ship, equal contexts that are shared, and a digest of each head."""
 
 from __future__ import annotations
 

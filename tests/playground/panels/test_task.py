@@ -1,4 +1,4 @@
-"""A panel's request and what is shown of its answer, for a task that nothing here knows."""
+"""A panel's request and the display of its answer, for a task that the page does not know."""
 
 from __future__ import annotations
 

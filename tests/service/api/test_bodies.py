@@ -1,4 +1,4 @@
-"""Request bodies as the OpenAPI document tells them."""
+"""Request bodies in the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/concepts on the real server: made, listed, changed, and gone."""
+"""/v1/concepts on the real server: created, listed, changed and deleted."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def spoiled_concepts(server: Server, concept: dict[str, Any]) -> Iterator[dict[s
     """Ids of concepts whose files are damaged, by what is wrong with them."""
     store = server.state.library.concepts
     stored, tensors = store.read(concept["id"])
-    old, key = concept["shots"][0]["id"], "feedfacefeedface"  # whose bank is kept nowhere
+    old, key = concept["shots"][0]["id"], "feedfacefeedface"  # without a stored bank
     about = {**stored.about, "shots": [{**concept["shots"][0], "id": key}]}
     tensors = {name.replace(old, key): tensor for name, tensor in tensors.items()}
     cut = {name: tensor[: len(tensor) // 2] for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""What is said of a job."""
+"""The answer that describes a job."""
 
 from __future__ import annotations
 

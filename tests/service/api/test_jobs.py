@@ -64,7 +64,7 @@ def begin(server: Server, **request: Any) -> dict[str, Any]:
 
 
 def wait_for_end(server: Server, job: str) -> dict[str, Any]:
-    """The job at its end, which is that of its events."""
+    """The job at its end, which is the end of its events."""
     with server.client.stream("GET", f"{ROUTE}/{job}/events") as response:
         *_, (name, answer) = events_of(response)
     assert name == "answer", answer
@@ -72,7 +72,7 @@ def wait_for_end(server: Server, job: str) -> dict[str, Any]:
 
 
 def uploads_in(data: Path) -> list[Path]:
-    """What lies beside the jobs, without the marks of databases."""
+    """The uploads beside the database of jobs, without the markers of databases."""
     return [path for path in (data / "jobs").iterdir() if not path.name.startswith(".")]
 
 
@@ -299,7 +299,7 @@ def test_parameters_that_no_image_can_have_fail_the_job(jobs: Server, archive: b
     assert "no_such_block" in end["error"]
 
 
-# What takes long enough to be met on the way.
+# A job that runs long enough to be observed.
 
 MANY = 24
 SLOW = {"task": "features", "parameters": json.dumps({"timesteps": list(range(0, 240, 8))})}
@@ -349,7 +349,7 @@ def test_progress_is_streamed_through_a_pause_to_the_end(jobs: Server, many_imag
 
 
 def test_a_job_is_deleted_while_it_runs(jobs: Server, many_images: bytes, data: Path) -> None:
-    # Of other timesteps than its neighbours' jobs have: it must not find their results and be done at once.
+    # Its own timesteps: with results of other tests' jobs it would be done at once.
     slow = {"task": "features", "parameters": json.dumps({"timesteps": list(range(1, 240, 8))})}
     job = begin(jobs, data=slow, files={"file": ("many.zip", many_images)})["id"]
     wait_for(jobs, job, 1)
@@ -361,7 +361,7 @@ def test_a_job_is_deleted_while_it_runs(jobs: Server, many_images: bytes, data: 
     assert (name, problem["status"]) == ("problem", 404)
     assert jobs.client.get(f"{ROUTE}/{job}").status_code == 404
     assert not [path for path in (data / "jobs").iterdir() if job in path.name]
-    # The runner has let go of it, and takes the next one.
+    # The runner has released it, and takes the next job.
     again = begin(jobs, data=FEATURES, files={"file": ("many.zip", many_images)})
     assert wait_for_end(jobs, again["id"])["status"] == "done"
 

@@ -64,7 +64,7 @@ class Replay:
     kept: dict[str, bytes] = field(default_factory=dict)
 
     def answer(self, request: Mapping[str, Any]) -> httpx2.Response:
-        """The answer, once it has what `until` waits for."""
+        """The answer that fulfils `until`."""
         for _ in range(_LOOKS):
             response = self.send(request)
             waited_for = request.get("until", {})
@@ -81,7 +81,7 @@ class Replay:
         return response
 
     def send(self, request: Mapping[str, Any]) -> httpx2.Response:
-        """The answer to one sending of a request."""
+        """Send a request once; its answer."""
         options: dict[str, Any] = {"headers": request.get("headers", {})}
         if "query" in request:
             options["params"] = [(name, self.fill_in(text)) for name, text in request["query"]]
@@ -99,11 +99,11 @@ class Replay:
         return self.client.request(request["method"], self.fill_in(request["path"]), **options)
 
     def file(self, name: str) -> bytes:
-        """The bytes that an earlier answer of the group was kept with, else a picture's."""
+        """The bytes of an earlier answer of the group that `keep` names, else of a picture."""
         return self.kept[name] if name in self.kept else PICTURES[name]
 
     def fill_in(self, value: Any) -> Any:
-        """The value with what stands in braces in its texts put in; braces around nothing that is known stay."""
+        """The value with saved values in place of names in braces; braces around unknown names stay."""
         if isinstance(value, str):
             return re.sub(r"\{([\w:]+)\}", self._replace, value)
         if isinstance(value, list):
@@ -159,7 +159,7 @@ def read_answer(response: httpx2.Response) -> Any:
 
 
 def _element(element: ElementTree.Element) -> dict[str, Any]:
-    """Attributes of an element under `@name`, and lists of what is inside by its tags."""
+    """Attributes of an element under `@name`, and lists of its children by their tags."""
     inside: dict[str, Any] = {f"@{name}": text for name, text in element.attrib.items()}
     for child in element:
         inside.setdefault(child.tag, []).append(_element(child))
@@ -184,14 +184,14 @@ def paths(value: Any, place: str = "") -> Iterator[str]:
 
 
 def at(value: Any, path: str) -> Any:
-    """What stands at a path. Raises KeyError and IndexError if nothing does."""
+    """The value at a path. Raises KeyError or IndexError if there is none."""
     for step in path.split("."):
         value = value[int(step)] if isinstance(value, list) else value[step]
     return value
 
 
 def is_alike(expected: Any, actual: Any) -> bool:
-    """Whether a value is as it was recorded: numbers within the tolerance, dictionaries with new keys at most."""
+    """Whether a value equals the recorded one: numbers within the tolerance, new keys allowed."""
     if isinstance(expected, dict):
         return isinstance(actual, dict) and all(
             name in actual and is_alike(expected[name], actual[name]) for name in expected
@@ -206,7 +206,7 @@ def is_alike(expected: Any, actual: Any) -> bool:
 
 
 def find_differences(expected: Mapping[str, Any], answer: Any) -> dict[str, str]:
-    """What was recorded and what is there, by the path of each value that is not alike."""
+    """The recorded and the actual value, by the path of each difference."""
     differences = {}
     for path, value in expected.items():
         try:

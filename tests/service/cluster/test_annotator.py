@@ -1,4 +1,4 @@
-"""What an actor makes of parts, without Ray around it: results as a server's, reasons for failures, nothing twice."""
+"""The work of an actor, without Ray: results as a server's, reasons for failures, no item twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a cluster's job: begun once, taken up again, and no image in it twice."""
+"""The folder of a cluster's job: begun once, resumed, and no image twice."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_writer_that_dies_leaves_the_part_missing(tmp_path: Path) -> None:
     items = folder.items(0)
     folder.write(0, items, outcomes_of(items))
     beside = folder.place(1).with_name(".00000001.parquet.0123456789ab.part")
-    beside.write_bytes(folder.place(0).read_bytes()[:100])  # as a kill leaves it
+    beside.write_bytes(folder.place(0).read_bytes()[:100])  # as after a kill
     assert folder.missing(order.parts) == ([1, 2], [])
 
 

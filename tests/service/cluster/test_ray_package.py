@@ -1,4 +1,4 @@
-"""What is said without Ray, and which of a cluster's devices a worker takes."""
+"""The error without Ray, and which of a cluster's devices a worker takes."""
 
 from __future__ import annotations
 

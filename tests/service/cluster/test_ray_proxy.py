@@ -1,4 +1,4 @@
-"""What a caller gets when the replica that worked on a request is lost."""
+"""The answer to a request whose replica is lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make_app(status: int, *headers: tuple[bytes, bytes]) -> ASGIApp:
 
 
 async def answer_nothing(scope: Scope, receive: Receive, send: Send) -> None:
-    """As Ray's proxy when a replica died."""
+    """Send no answer, as Ray's proxy after a replica has died."""
 
 
 async def fail(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""How many replicas rows want."""
+"""The number of replicas for a number of waiting rows."""
 
 from __future__ import annotations
 

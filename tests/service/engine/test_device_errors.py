@@ -1,4 +1,4 @@
-"""A device that fails every further call: everybody is answered, the worker ends, and a real server exits."""
+"""A device that fails every further call: every request is answered, the worker ends, and a real server exits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch in which something goes wrong: who fails, what is freed, what counts as out of memory."""
+"""A batch with an error: which requests fail, what is freed, what counts as out of memory."""
 
 from __future__ import annotations
 

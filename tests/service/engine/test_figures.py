@@ -1,4 +1,4 @@
-"""What is counted of a batch."""
+"""The figures of a batch."""
 
 from __future__ import annotations
 

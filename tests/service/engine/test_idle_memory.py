@@ -1,4 +1,4 @@
-"""What a load leaves in the allocator goes back to the system once, when the load is over."""
+"""The allocator returns freed memory to the system once, at the end of a load."""
 
 import asyncio
 import subprocess
@@ -39,11 +39,11 @@ def test_kept_memory_is_given_back_also_below_a_block_in_use() -> None:
 
 
 class Ended(Exception):
-    """The readings are used up."""
+    """There are no more readings."""
 
 
 def count_until_returned(readings: list[float]) -> list[int]:
-    """After which of these readings of the work done memory was given back, counted from 0."""
+    """The indices of the readings of finished work after which memory was returned."""
     left: Iterator[float] = iter(readings)
     read, calls = [0], []
 

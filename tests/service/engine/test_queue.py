@@ -1,4 +1,4 @@
-"""The queue's bound, what it drops, and places in its line."""
+"""The queue's bound, the items that it drops, and the places of requests."""
 
 from __future__ import annotations
 

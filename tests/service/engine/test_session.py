@@ -1,4 +1,4 @@
-"""A session on a real backbone: results, caches, timings, and what happens to the work of a request that leaves."""
+"""A session on a real backbone: results, caches, timings, and the work of a request that is cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of what waits: tensors wherever they stand in an item, once however many items share them."""
+"""Bytes of waiting items: all tensors of an item, and shared tensors once."""
 
 from __future__ import annotations
 

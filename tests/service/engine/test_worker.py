@@ -1,4 +1,4 @@
-"""The worker's turns, taken by hand: shared batches, functions, faults, bounds, deadlines, and who waits how long."""
+"""The worker's steps, called by hand: shared batches, functions, faults, bounds, deadlines, and waiting times."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_what_does_not_fit_by_itself_fails_alone(small_backbone: StableDiffusion
     assert len(served) == 3
 
 
-# A worker that fails itself.
+# An error of the worker itself.
 
 
 @contextmanager
@@ -229,9 +229,9 @@ def test_a_worker_that_fails_again_and_again_answers_every_request_and_ends(
 
 @dataclass
 class Crowd:
-    """A worker beside whose requests interactive clients always have rows waiting, each in sessions of 1 to 16 rows.
+    """A worker with interactive clients that always have waiting rows, in sessions of 1 to 16 rows.
 
-    size: how many clients there are. turn: how many steps have been taken.
+    size: the number of clients. turn: the number of steps so far.
     """
 
     worker: DeviceWorker = field(default_factory=lambda: DeviceWorker(InstantBackbone()))
@@ -269,7 +269,7 @@ def test_a_request_ends_soon_after_its_last_row_beside_31_clients(rounds: list[i
     crowd = Crowd()
 
     async def run_rounds() -> list[int]:
-        """Turns from the last row of each round to the end of the function that reduces it."""
+        """Steps from the last row of each round to the end of the function that reduces it."""
         turns = []
         with crowd.worker.session("task") as session:
             for count in rounds:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from tests.conftest import StartServer
 
 NOW = datetime.now(UTC)
-ROUTE = "/v1/models"  # an app that was not started answers it with 503, once it lets one in
+ROUTE = "/v1/models"  # an app that was not started answers a request that passes with 503
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the keys of this test are."""
+    """The file of this test's keys."""
     return tmp_path / "keys.json"
 
 
@@ -354,7 +354,7 @@ def test_the_own_page_and_listed_pages_are_not() -> None:
     listed = {"Origin": "https://app.example.org", "Sec-Fetch-Site": "cross-site"}
     assert not is_foreign(listed, origins=("https://app.example.org",))
     assert not is_foreign(listed, origins=("*",))
-    # A link that somebody follows reads nothing into the other page.
+    # A followed link gives the other page nothing to read.
     assert not is_foreign({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "GET")
 
 

@@ -1,4 +1,4 @@
-"""service/http/body_limit.py: bodies that are too large, too slow or cut short are refused and leave no harm."""
+"""service/http/body_limit.py: bodies that are too large, too slow or cut short are refused, and the server works on."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from service.http.disconnects import while_connected
 
 
 def request(*messages: str, then: asyncio.Event | None = None) -> Request:
-    """A request whose next messages are of these types; after them nothing comes."""
+    """A request whose next messages are of these types; no other message follows."""
     left = list(messages)
 
     async def receive() -> dict[str, Any]:

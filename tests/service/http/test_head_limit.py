@@ -16,7 +16,7 @@ MOST = 5000
 
 
 class Transport(asyncio.Transport):
-    """What a protocol writes to."""
+    """The transport of a protocol."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ async def count_body(scope: Any, receive: Any, send: Any) -> None:
 
 
 def send_pieces(*pieces: bytes) -> Transport:
-    """What is answered to these pieces of one connection."""
+    """The answer to these pieces of one connection."""
 
     async def run() -> Transport:
         config = uvicorn.Config(count_body, http=limit_head(HttpToolsProtocol, MOST), log_config=None)

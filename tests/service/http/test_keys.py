@@ -1,4 +1,4 @@
-"""service/http/keys.py: what is kept of a key, who finds it, and two commands at once."""
+"""service/http/keys.py: stored keys, their lookup, and two commands at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATER = NOW + timedelta(days=1)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where keys go, in a folder that is not there yet."""
+    """A file of keys, in a folder that does not exist yet."""
     return tmp_path / "configuration" / "keys.json"
 
 

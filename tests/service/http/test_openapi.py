@@ -1,4 +1,4 @@
-"""The committed document is that of the app, is valid, and tells the truth."""
+"""The committed document is that of the app, is valid, and agrees with the app."""
 
 from __future__ import annotations
 

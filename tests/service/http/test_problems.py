@@ -1,4 +1,4 @@
-"""service/http/problems.py: what is refused is a problem with the same fields."""
+"""service/http/problems.py: every refusal is a problem with the same fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""service/http/rate_limit.py: buckets, places, and how many callers are known."""
+"""service/http/rate_limit.py: buckets, places, and the number of remembered callers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_bucket_fills_with_time_and_no_further_than_its_rate() -> None:
     limiter = Limiter(clock)
 
     def count_admitted() -> int:
-        """How many requests are let in until one is refused."""
+        """The number of requests that pass until one is refused."""
         count = 0
         while True:
             try:

@@ -1,4 +1,4 @@
-"""service/http/request_log.py: what a real server writes to standard error, and what it keeps to itself."""
+"""service/http/request_log.py: what a real server writes to standard error, and what it does not write."""
 
 from __future__ import annotations
 

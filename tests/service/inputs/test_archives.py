@@ -1,4 +1,4 @@
-"""service/inputs/archives.py: what a stranger's zip may be, and every way in which it may not."""
+"""service/inputs/archives.py: which uploaded zips are read, and which are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_zip(*files: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.
 
 
 def link(name: str, mode: int) -> zipfile.ZipInfo:
-    """An entry that unpackers would make something else than a file."""
+    """An entry that unpackers would not write as a regular file."""
     entry = zipfile.ZipInfo(name)
     entry.create_system = 3
     entry.external_attr = (mode | 0o777) << 16

@@ -1,4 +1,4 @@
-"""Base64 in pieces: the same bytes as in one step, however it is wrapped, and nothing but base64."""
+"""Base64 in pieces: the same bytes as in one step, with any line breaks, and invalid text is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoded images share a room: what does not fit waits in order, and gives its place back however it ends."""
+"""Decoded images share a budget: what does not fit waits in order, and its pixels are released in any case."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_does_not_fit_waits_in_the_order_of_arrival() -> None:
         leave["c"].set()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         assert budget.held == 0
-        async with budget.room(99):  # more than the whole room, while nobody else holds any
+        async with budget.room(99):  # more than the whole budget, which is free
             assert budget.held == 99
 
     asyncio.run(run())

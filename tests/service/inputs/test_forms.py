@@ -1,4 +1,4 @@
-"""Forms of clients that write names of files their own way."""
+"""Forms of clients that encode file names in their own way."""
 
 from __future__ import annotations
 

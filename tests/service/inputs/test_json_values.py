@@ -1,4 +1,4 @@
-"""Values are counted before anything is parsed, and a body is cut to what shows what is wrong with it."""
+"""Values are counted before a body is parsed, and a body is shortened for its error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names as senders meant them, and as texts that everything can hold."""
+"""Names in the encoding of the sender, and as texts that a database can hold."""
 
 from __future__ import annotations
 

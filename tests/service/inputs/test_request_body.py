@@ -1,4 +1,4 @@
-"""Texts of forms and queries as a model's fields, and images in base64."""
+"""Texts of forms and queries to a model's fields, and images in base64."""
 
 from __future__ import annotations
 

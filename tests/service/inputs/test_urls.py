@@ -1,4 +1,4 @@
-"""service/inputs/urls.py: a real TLS server on loopback, reached through names that only the test's resolver knows.
+"""service/inputs/urls.py: a real TLS server on loopback, at names that only the test's resolver knows.
 
 Nothing is patched: the fetcher is given its resolver, its judgement of addresses and its trusted authority.
 """
@@ -34,7 +34,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate authority (ca.pem) and what it certified for two names (site.pem, with its key)."""
+    """A folder with a certificate authority (ca.pem) and its certificate for two names (site.pem, with its key)."""
     folder = tmp_path_factory.mktemp("authority")
 
     def openssl(*arguments: str) -> None:
@@ -71,7 +71,7 @@ class Site:
 
 @contextmanager
 def serving(authority: Path, png: bytes) -> Iterator[Site]:
-    """A TLS server whose pages misbehave as their paths say."""
+    """A TLS server whose pages have the faults that their paths name."""
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -112,13 +112,13 @@ def serving(authority: Path, png: bytes) -> Iterator[Site]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Log nothing."""
+            """Write no log."""
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """A client that hangs up, or trusts no such certificate, is what the tests are about."""
+            """Ignore the error: tests disconnect, and refuse the certificate, on purpose."""
 
     server = Quiet(("127.0.0.1", 0), Pages)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -150,7 +150,7 @@ def site(shared_site: Site) -> Site:
 
 
 class Names:
-    """A resolver that knows the names given, each with the answers of its successive look-ups, and counts them."""
+    """A resolver of these names, each with the answers of its successive look-ups; it counts the look-ups."""
 
     def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
         self.answers = {HOST: [["127.0.0.1"]], "other.example.org": [["127.0.0.1"]], **answers}
@@ -163,7 +163,7 @@ class Names:
 
 
 def loopback_is_public(address: str) -> bool:
-    """The judgement of the service, but for the one address at which the test's server can be."""
+    """The judgement of the service, except for the address of the test's server."""
     return address == "127.0.0.1" or is_public(address)
 
 
@@ -177,14 +177,14 @@ def fetch(
     tls: ssl.SSLContext | None = None,
     **changed: Any,
 ) -> bytes:
-    """What a fetcher with these settings brings."""
+    """The bytes that a fetcher with these settings returns."""
     settings = UrlSettings(**{"enabled": True, "ports": (443, site.port), "timeout_seconds": 20, **changed})
     fetcher = UrlFetcher(settings, resolve=names or Names(), is_allowed=is_allowed, tls=tls or site.trusted)
     return asyncio.run(fetcher.fetch(ImageUrl(url), field="image", most_bytes=most_bytes))
 
 
 def check_refusal(site: Site, url: str, names: Names | None = None, **options: Any) -> InvalidInput:
-    """The one answer that every refusal gets."""
+    """Fetch a URL that is refused, and check the error, which is the same for every refusal."""
     with pytest.raises(InvalidInput, match="could not be fetched, or its URL is not allowed") as raised:
         fetch(site, url, names, **options)
     assert raised.value.field == "image"
@@ -499,7 +499,7 @@ ZERO_SHOT = "/v1/classify/zero-shot"
 def test_the_server_fetches_where_it_is_set_to(
     start_server: StartServer, site: Site, png: bytes, check_problem: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # no server listens there
     urls = UrlSettings(enabled=True, ports=(site.port,))
     fetcher = UrlFetcher(urls, resolve=Names(), is_allowed=loopback_is_public, tls=site.trusted)
     picture = site.url("/picture.png")

@@ -1,4 +1,4 @@
-"""A name that is marked as UTF-8 and is not costs no archive."""
+"""A name with a false mark of UTF-8 does not fail its archive."""
 
 from __future__ import annotations
 

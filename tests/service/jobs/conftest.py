@@ -22,7 +22,7 @@ _FORGET = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of its own, with fsync as it comes: kill tests use it."""
+    """A PostgreSQL server for this run, with fsync on: kill tests use it."""
     folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
     on_path = shutil.which("initdb")
     if not folders and on_path is None:

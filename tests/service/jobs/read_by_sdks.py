@@ -1,4 +1,4 @@
-"""Run by the Python of another environment: what Label Studio's SDK and Datumaro make of our files, as JSON.
+"""Run by the Python of another environment: what Label Studio's SDK and Datumaro read from our files, as JSON.
 
 Argument: a folder with `predicted.json`, a list of [labelling configuration, prediction]; or with
 `KIND-label-studio.json` and `KIND-cvat.xml` of pose, masks and choices.

@@ -1,4 +1,4 @@
-"""COCO files as programs of all kinds write them."""
+"""COCO files of all kinds of programs."""
 
 from __future__ import annotations
 

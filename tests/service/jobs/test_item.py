@@ -65,7 +65,7 @@ def same_masks(mine: dict[str, Any], route: dict[str, Any]) -> None:
     from heads.outputs import Rle, decode_rle
 
     assert mine["name"] == route["name"]
-    # A pixel on the very edge may fall to the other side in another batch.
+    # A pixel on the edge of a mask may differ in another batch.
     first, other = (decode_rle(Rle(**mask["rle"])) for mask in (mine, route))
     assert (first != other).mean() < 0.005
     assert mine["area"] == first.sum()
@@ -131,7 +131,7 @@ def test_a_concept_over_a_folder(full_server: Server, tmp_path: Path, check_prob
     coco = load_coco(form(full_server, job, "coco"), tmp_path)
     (category,) = coco.loadCats(coco.getCatIds())
     assert (category["id"], category["name"]) == (1, "square")
-    # A concept that has changed is another thing to look for: what it found before is not taken for it.
+    # A changed concept is another key: results of the old concept are not used for it.
     assert full_server.client.patch(f"/v1/concepts/{made['id']}", json=supports(8)).status_code == 200
     files = {"file": ("a.png", PICTURES["a.png"])}
     again = begin(full_server, data={"task": "few-shot", "parameters": json.dumps(options)}, files=files)

@@ -1,4 +1,4 @@
-"""service/jobs/leftovers.py: what a killed process left is deleted, and what a living one receives is not."""
+"""service/jobs/leftovers.py: files of a killed process are deleted, and uploads of a running one are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON in steps: the same values as json's own, and the same texts refused."""
+"""JSON in steps: the same values as json's, and the same refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's parameters: the task's options, whole, and without what only a request has."""
+"""A job's parameters: all options of the task, without the fields of a single request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns: what fsspec's own would find, in a time that no pattern makes long."""
+"""Patterns: the same matches as fsspec's, in a short time for any pattern."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which places on the server's side a caller may name."""
+"""Which folders and addresses of the server a caller may name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipes, devices and folders that are called like pictures are refused at once, on every way into a source."""
+"""Pipes, devices and folders with names of pictures are refused at once in every kind of source."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def read_back(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:
-    """What they make of all our files."""
+    """What they read from all our files."""
     for name, task in (("pose", "pose"), ("masks", "few-shot"), ("choices", "zero-shot")):
         (tmp_path / f"{name}-label-studio.json").write_bytes(write_form(stores, task, "label-studio"))
         (tmp_path / f"{name}-cvat.xml").write_bytes(write_form(stores, task, "cvat"))
@@ -46,7 +46,7 @@ def read_back(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str,
 
 
 def read_by(other_python: Path, folder: Path) -> dict[str, Any]:
-    """What the script in the other environment tells of a folder."""
+    """The output of the script in the other environment for a folder."""
     done = subprocess.run([str(other_python), str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     content: dict[str, Any] = json.loads((folder / "read_back.json").read_text())

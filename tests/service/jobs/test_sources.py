@@ -1,4 +1,4 @@
-"""Every kind of source: what it lists, in which order and under which names, and how it is read, or refused."""
+"""Every kind of source: its items, their order and names, their bytes, and which sources are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs in SQLite and in PostgreSQL: one owner each, all or nothing, one result a key, whatever is repeated."""
+"""Jobs in SQLite and in PostgreSQL: one owner each, atomic changes, one result a key, also when calls are repeated."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_deleting_a_job_keeps_the_results_that_others_share(store: JobStore) -> 
     assert not store.has_result("own")
     with pytest.raises(NothingStored):
         store.get(first.id)
-    # What its runner finishes late leaves nothing behind.
+    # A late result of its runner is not stored.
     store.finish(first.id, [Outcome(2, "late", "{}")])
     assert not store.has_result("late")
 

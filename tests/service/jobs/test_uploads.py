@@ -1,4 +1,4 @@
-"""Uploads of jobs: kept whole under the job's id, refused if there is no room, forgotten with the job."""
+"""Uploads of jobs: stored whole under the job's id, refused if there is no room, deleted with the job."""
 
 from __future__ import annotations
 

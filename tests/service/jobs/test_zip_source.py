@@ -1,4 +1,4 @@
-"""Archives as systems and programs pack them."""
+"""Archives of all kinds of systems and programs."""
 
 from __future__ import annotations
 

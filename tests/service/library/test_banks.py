@@ -1,4 +1,4 @@
-"""Banks of supports, on a small network: where they are found again, and what moves them down."""
+"""Banks of supports, on a small network: their levels of cache, and their eviction to the next level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fitted classifier says of a vector."""
+"""The answer of a fitted classifier to a vector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Concepts: how masks are read, what is said of shots, and what a change keeps."""
+"""Concepts: how masks are read, notes on shots, and what a change keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Few-shot segmentation and concepts on the real server: kept, changed, deleted, found again; bad values refused."""
+"""Few-shot segmentation and concepts on the real server: stored, changed, deleted, read again; bad values refused."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_concept_answers_as_its_pictures_do(few_shot: Server) -> None:
     assert by_id["concepts"][0]["mask"]["name"] == "square"
     assert by_id["concepts"][0]["shots"] == 2
     assert 0 < by_id["concepts"][0]["presence"] <= 1
-    # The bank lies ready: one row for the query alone.
+    # The bank is cached: one row, for the query alone.
     assert by_id["rows"] == 1
 
 
@@ -128,7 +128,7 @@ def test_banks_without_room_are_computed_again(
         answer = segment(poor, concepts=[concept["id"]]).json()
         assert answer["rows"] == 3
     assert poor.state.library.banks.figures.computed == 4
-    # The hidden states give what keys and values give.
+    # Hidden states give the same mask as keys and values.
     assert (decode_mask(answer) == decode_mask(segment(few_shot, concepts=[concept["id"]]).json())).mean() > 0.99
 
 

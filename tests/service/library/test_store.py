@@ -1,4 +1,4 @@
-"""Things that callers made: whole or not there, never overwritten unseen, and read from hostile bytes without harm."""
+"""Objects of callers: whole or absent, never overwritten by a concurrent change, read safely from hostile bytes."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_foreign_files_in_the_folder_are_passed_over(store: Store) -> None:
     added = store.add({}, TENSORS)
     (store.folder / ("f" * 16 + ".safetensors")).write_bytes(b"no tensors")
     (store.folder / "notes.safetensors").write_bytes(save(TENSORS))
-    os.mkfifo(store.folder / ("e" * 16 + ".safetensors"))  # which nobody ever writes to
+    os.mkfifo(store.folder / ("e" * 16 + ".safetensors"))  # no process ever writes to it
     (store.folder / ("d" * 16 + ".safetensors")).mkdir()
     (store.folder / ("c" * 16 + ".safetensors")).symlink_to("nowhere")
     for foreign in "edc":

@@ -35,12 +35,12 @@ BACKBONES = {"sd15": (SD1 | WIDTHS | {"sample_size": 16}, 1), "sd21": (SD2 | WID
 """U-Net configuration and seed of each backbone."""
 
 KINDS = ("sd15", "vpd-depth", "vpd-segmentation", "vpd-referring", "sd21", "sdpose-body", "diffews")
-"""What a catalogue holds: backbones before what runs on them."""
+"""The models of a catalogue: backbones before the models over them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large a catalogue is.
+    """The sizes of a catalogue's models.
 
     backbones: U-Net configuration and seed, by kind. vae: its configuration's widths and groups. text: entries of the
     text encoder's configuration, by kind. whole: whether heads have the published shapes.

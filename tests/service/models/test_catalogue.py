@@ -1,4 +1,4 @@
-"""What a server can serve: what was added, what the settings name, and what ships."""
+"""The models that a server can serve: added ones, those of the settings, and shipped ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bell for coroutines that wait for each other."""
+"""A signal for coroutines that wait for each other."""
 
 from __future__ import annotations
 

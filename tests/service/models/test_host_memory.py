@@ -1,4 +1,4 @@
-"""Weights in host memory: within a budget, as they were, and not twice."""
+"""Weights in host memory: within a budget, unchanged, and only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Persons as parts of a segmentation: boxes, scores, and what is too small or too unsure."""
+"""Persons as parts of a segmentation: boxes, scores, and parts that are too small or too uncertain."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from service.models.slots import networks_in
 def test_each_connected_part_of_the_class_is_a_box_and_the_surest_is_first() -> None:
     classes = np.zeros((40, 60), dtype=np.uint16)
     probabilities = np.full((40, 60), 0.9, dtype=np.float32)
-    classes[5:25, 4:14], probabilities[5:25, 4:14] = 1, 0.6  # unsure
+    classes[5:25, 4:14], probabilities[5:25, 4:14] = 1, 0.6  # too uncertain
     classes[10:30, 40:52] = 1
     classes[30:34, 20:24] = 2  # of another class
-    classes[0, 59] = 1  # a speck
+    classes[0, 59] = 1  # too small
     class_map = ClassMap(classes, ("floor", "person", "cube"), np.zeros((3, 3), np.uint8), probabilities)
     boxes, scores = boxes_of_parts(class_map, "person", 0.3)
     assert boxes.tolist() == [[40, 10, 12, 20], [4, 5, 10, 20]]

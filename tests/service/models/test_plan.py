@@ -1,4 +1,4 @@
-"""Sizes before anything is loaded, and what fits together."""
+"""Sizes before a load, and which models fit together."""
 
 from __future__ import annotations
 

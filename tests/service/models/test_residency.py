@@ -1,4 +1,4 @@
-"""Which models leave for another: whatever the mixture."""
+"""Which models are evicted for another, for any mixture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who leaves for a model, and what never fits."""
+"""Which models are evicted for another, and which model never fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory models take, before and after they are read."""
+"""Memory of models, before and after they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model of the catalogue: what it serves before and after it is read, and what it takes."""
+"""One model of the catalogue: its tasks before and after it is read, and its memory."""
 
 from __future__ import annotations
 

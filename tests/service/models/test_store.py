@@ -1,4 +1,4 @@
-"""The models of a server: not there before the start, warm after it, and gone for good after the end."""
+"""The models of a server: absent before the start, warm after it, released after the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several images of a foreign request through a task that takes one, and what is refused before any work."""
+"""Several images of a foreign request through a task for one image, and requests that are refused at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/hf as the client does not show it: forms of bodies, values that are refused, models by name."""
+"""/hf beyond the calls of the client: forms of bodies, values that are refused, models by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text(png: bytes) -> str:
 
 @pytest.mark.parametrize("content_type", ["image/png", "application/json", "application/octet-stream", ""])
 def test_an_image_by_itself_is_read_whatever_it_is_called(server: Server, png: bytes, content_type: str) -> None:
-    """The client calls bytes whose kind it does not know `application/json`."""
+    """The client sends bytes of an unknown type as `application/json`."""
     headers = {"Content-Type": content_type} if content_type else {}
     answer = server.client.post(SEGMENTATION, content=png, headers=headers)
     assert answer.status_code == 200, answer.text

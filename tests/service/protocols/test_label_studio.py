@@ -1,4 +1,4 @@
-"""The ML backend of Label Studio on real servers: what a project may ask for, and where its images come from."""
+"""The ML backend of Label Studio on real servers: the projects that it fills, and the places of their images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ORIGINS = ("prediction", "prediction-changed")
 
 @contextmanager
 def label_studio(png: bytes) -> Iterator[str]:
-    """A server that gives one picture as Label Studio does: to its tokens only."""
+    """A server that sends one picture as Label Studio does: only for its tokens."""
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -63,7 +63,7 @@ def label_studio(png: bytes) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -127,7 +127,7 @@ def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None
     assert {point["from_name"] for point in points} == {"points"}
     assert {point["parentID"] for point in points} == {box["id"]}
     assert {point["value"]["keypointlabels"][0] for point in points} == expected.keys()
-    # Weights are random: a point may sit on a peak that is no peak, so most are compared, not all.
+    # Weights are random: some maps have no clear peak, so most points are compared, not all.
     near = [
         (point["value"]["x"], point["value"]["y"])
         == pytest.approx(expected[point["value"]["keypointlabels"][0]], abs=0.1)
@@ -152,7 +152,7 @@ def rectangle(name: str, box: list[float], **more: Any) -> dict[str, Any]:
 
 
 def draw(server: Server, png: bytes, *regions: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    """What comes back for regions that are drawn by automatic annotation."""
+    """The answer to regions that are drawn for automatic annotation."""
     task = {"id": 1, "data": {"photo": uri(png)}, **more}
     sent = {"tasks": [task], "label_config": NAMED, "params": {"login": None, "context": {"result": list(regions)}}}
     (answer,) = server.client.post("/label-studio/predict", json=sent).json()["results"]

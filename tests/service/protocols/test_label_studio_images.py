@@ -1,4 +1,4 @@
-"""Images of Label Studio's tasks: where they may lie, and where Label Studio sends on to."""
+"""Images of Label Studio's tasks: their places, and Label Studio's redirects."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_names_with_blanks_and_umlauts_are_encoded() -> None:
 
 @contextmanager
 def studio(locations: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """A Label Studio that sends on from these paths; its address, and the paths requested with its token."""
+    """A Label Studio that redirects from these paths; its address, and the paths requested with its token."""
     paths: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,7 +72,7 @@ def studio(locations: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
 
 
 class Fetched:
-    """What fetches images by address; it gives the address back."""
+    """A stand-in for the fetcher of images; it returns the address."""
 
     async def fetch(self, url: ImageUrl, *, field: str, most_bytes: int) -> bytes:
         return url.text.encode()

@@ -1,4 +1,4 @@
-"""What of a Label Studio project can be filled, by its configuration."""
+"""Which controls of a Label Studio project can be filled, by its configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions of one image: what was drawn, and where it lies in pixels."""
+"""Regions of one image, and their places in pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""service/telemetry/metrics.py: what is counted, under which names."""
+"""service/telemetry/metrics.py: the metrics and their names."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Spans = list[Span]
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
-    """An OTLP collector over HTTP: its URL, and what it was sent."""
+    """An OTLP collector over HTTP: its URL, and the received bodies."""
     sent: list[ExportTraceServiceRequest] = []
 
     class Collect(BaseHTTPRequestHandler):
@@ -56,7 +56,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
 
 
 def spans_of(asking: Callable[[Server], object], **settings: Any) -> Spans:
-    """The spans that a server sends until it has stopped, of what `asking` does with it."""
+    """The spans that a server sends until it has stopped, for the requests of `asking`."""
     with collector() as (url, sent):
         with running_server(telemetry={"otlp_endpoint": url, **settings}) as server:
             asking(server)

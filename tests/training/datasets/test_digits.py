@@ -1,4 +1,4 @@
-"""The digits: a fixed split that never mixes, and images that look the same every time."""
+"""The digits: a fixed split without overlap, and images that are the same every time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Official layouts of dense data sets are read, and pickles that would run something are not."""
+"""Official layouts of dense data sets are read, and pickles that would run code are refused."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_refcoco_gives_every_sentence_and_counts_overlaps_twice(refcoco: Callabl
 
 
 class Hostile:
-    """Would run a command where it is unpickled by others."""
+    """An object that runs a command when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return Path.mkdir, (Path("ran"),)

@@ -1,4 +1,4 @@
-"""Sentences are true, expressions name one thing."""
+"""Captions are true, and each expression fits one thing alone."""
 
 from __future__ import annotations
 

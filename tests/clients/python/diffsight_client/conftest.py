@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers what it was given, in order, and keeps what it was sent."""
+"""A small real HTTP server that sends scripted answers in order, and records the requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sent:
 
 @dataclass(slots=True)
 class Script:
-    """The answers that are left, and the requests so far."""
+    """The remaining answers, and the requests so far."""
 
     url: str = ""
     replies: list[Reply] = field(default_factory=list)
@@ -63,7 +63,7 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
         do_GET = do_POST = do_PATCH = do_DELETE = _answer
 
         def log_message(self, *_: Any) -> None:
-            """Nothing on the terminal."""
+            """Write no log."""
 
     return Handler
 

@@ -1,4 +1,4 @@
-"""The awaited client does what the other does."""
+"""The asynchronous client does what the synchronous one does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call as what is sent, and a response as what comes back."""
+"""What a call sends, and what is read from a response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client on a scripted server, for what goes wrong, and on the real one."""
+"""The client against a scripted server, for failures, and against the real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images from whatever a caller has."""
+"""Images in every form that a caller may have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job is to both clients."""
+"""What both clients know of a job."""
 
 from __future__ import annotations
 

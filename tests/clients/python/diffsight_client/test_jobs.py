@@ -1,4 +1,4 @@
-"""Jobs: begun, watched over broken connections, and their results."""
+"""Jobs: their start, their progress over broken connections, and their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a busy server is waited for."""
+"""How long the client waits for a busy server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs with drawn results of every kind, and their files read back."""
+"""Jobs with random results of every kind, and readers of their files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def masks() -> dict[str, list[NDArray[np.bool_]]]:
 
 
 def persons(name: str) -> dict[str, Any]:
-    """A pose result: two persons whose points lie around their boxes, of whom the last image has none."""
+    """A pose result: two persons with points around their boxes; the last image has no persons."""
     width, height = SIZES[name]
     drawn = np.random.default_rng(len(name))
     persons = []
@@ -100,7 +100,7 @@ def load_coco(data: bytes, folder: Path) -> COCO:
 
 
 def unpack_brush(data: list[int]) -> NDArray[np.uint8]:
-    """Label Studio's stream of bits read back, by the description of it in the contract."""
+    """Label Studio's run lengths decoded, by the description in the contract."""
     bits = "".join(f"{byte:08b}" for byte in data)
     at = 0
 

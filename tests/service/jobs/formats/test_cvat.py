@@ -1,4 +1,4 @@
-"""CVAT's XML, judged by CVAT's SDK."""
+"""CVAT's XML, checked by CVAT's SDK."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_yolo_numbers_are_within_bounds_and_left_mirrors_right(stores: JobStore)
 
 
 def files_of(*names: str, fields: dict[str, Any] | None = None) -> dict[str, str]:
-    """The files of a job over pictures of these names, in each of which nobody is."""
+    """The files of a job over pictures of these names, all without persons."""
     nobody = {"persons": [], "boxes_from": "caller", "names": ["nose"], "links": [], "keypoint_threshold": 0.3}
     result = {"image": {"width": 8, "height": 8}, **nobody}
     records = [Record(n, name, fields or {}, "k", result, "") for n, name in enumerate(names)]
