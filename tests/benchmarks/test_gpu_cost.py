@@ -1,4 +1,4 @@
-"""The cost model counts what is known of the published networks, and the recorded table is what it gives."""
+"""The cost model agrees with known figures of the published networks, and with the recorded table."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ REPLAYS = {
 
 
 def replay_folder(folder: Path) -> Iterator[Check]:
-    """Checks of every case in a folder of one system; a case that yields none is itself a failing check."""
+    """Checks of every case in a folder of one system; a case without checks is itself a failing check."""
     cases = {file.parent.name: read_json(file) for file in sorted(folder.glob("*/info.json"))}
     systems = {info.get("system") for info in cases.values()}
     if len(systems) != 1:

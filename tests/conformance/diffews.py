@@ -315,7 +315,7 @@ def _engine(case: Path, info: Any) -> DirectEngine:
 def _load_engine(base: Path, unet: Path) -> DirectEngine:
     """The base folder, whose own U-Net is left out of the fixtures, with the fine-tuned one over it.
 
-    The stock part of the fine-tuned U-Net stands for the backbone's own, which nothing here reads.
+    The stock part of the fine-tuned U-Net replaces the backbone's own, which the replay does not read.
     """
     tensors = read_weights(unet / "diffusion_pytorch_model.safetensors")
     stock = {name: tensor for name, tensor in tensors.items() if not name.startswith("conv_in_ref.")}

@@ -157,7 +157,7 @@ def _hook(schema: Any, findings: Findings, whole: list[bytes], on_case: Callable
     def before_call(context: Any, case: Any, kwargs: Any) -> None:
         chance = zlib.crc32(repr((case.body, case.query)).encode("utf-8", "backslashreplace"))
         if case.media_type == "application/json" and chance % 16:
-            # With JSON all options stand in the body; a query is refused before anything else is looked at.
+            # With JSON all options are in the body; a query is refused before any other check.
             case.query.clear()
         if case.path.startswith("/v2/models/") and chance % 4:
             # No generated name is a task's.
@@ -230,7 +230,7 @@ def _within_bounds(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def wrong_problem(status: int, headers: Any, content: bytes, path: str = "") -> str:
-    """How an answer is not the problem that docs/errors.md promises for its status; empty if it is or is none.
+    """How an answer differs from the problem that docs/errors.md promises for its status; empty if it does not.
 
     path: of the request; those of foreign protocols have the reason under a member of their own.
     """
@@ -263,7 +263,7 @@ def wrong_problem(status: int, headers: Any, content: bytes, path: str = "") -> 
 
 
 def _may_be_read(case: Any) -> bool:
-    """Whether a body that is meant to be wrong can be right.
+    """Whether a body that was generated as wrong may be right.
 
     Every value of a form is a text, and any bytes may be an image. In JSON, null is read as an option that is left out.
     """

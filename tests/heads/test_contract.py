@@ -146,7 +146,7 @@ def drop_envelope(subject: Subject, answer: Mapping[str, Any]) -> dict[str, Any]
 
 
 def numbers(value: Any, name: str = "") -> dict[str, list[float]]:
-    """All numbers of a JSON value by the name that they or their list have, its plural's `s` cut off.
+    """All numbers of a JSON value by their name, or that of their list without the plural's `s`.
 
     Lists keep their order; objects, which have none, are read by name.
     """

@@ -196,7 +196,7 @@ def _play(name: str, scene: Callable[..., Any], *things: Any) -> tuple[bool, Any
 
 
 def main(out: Path, chosen: Sequence[str]) -> int:
-    """Play the chosen scenes, all if none is named; 1 if one failed."""
+    """Play the named scenes, by default all; 1 if one failed."""
     out.mkdir(parents=True, exist_ok=True)
     port = free_port()
     done: list[bool] = []

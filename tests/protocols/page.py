@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "protocols.md"
 class Example:
     """One call.
 
-    client: whose section it stands in. task: its heading. code: assigns the client's answer to `answer`.
+    client: the section of the page. task: its heading. code: assigns the client's answer to `answer`.
     apart: whether its client lives in an environment of its own. anchor: of the heading, as GitHub makes it.
     """
 

@@ -25,7 +25,7 @@ LONG = {"labels": [f"label {index}" for index in range(100)], "schedule": "publi
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for the condition to come true, and fail where it never does."""
+    """Wait until the condition is true; fail if it never is."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true"

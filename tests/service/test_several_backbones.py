@@ -22,7 +22,7 @@ from tests.service.models.small_catalogue import add_all, write_originals
 
 TASKS = ("depth", "segmentation", "referring", "pose", "few-shot", "zero-shot", "features")
 SMALL: dict[str, Any] = {"pose": {"crop_width": 96, "crop_height": 128}, "few_shot": {"image_size": 64}}
-"""Pictures as small as settings allow: what is looked at is which network answers."""
+"""The smallest pictures that the settings allow: the tests are about which network answers."""
 OF_SD15, OF_SD21 = TASKS[:3], TASKS[3:5]
 
 

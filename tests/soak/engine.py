@@ -1,11 +1,11 @@
-"""`make soak`: the engine at saturation for ten minutes. The last line counts.
+"""`make soak`: the engine at saturation for ten minutes. The last line has the counts.
 
 python -m tests.soak.engine --seconds 600 --clients 32 --seed 0
 
-Clients of four tasks ask the worker without a pause, on as many lanes as the cores hold. A fifth of them vanish before
-their answers. Memory runs out in some batches and others fail; a second model is opened, used and dropped again and
-again. Every answer is compared with that of the same request alone. The status is 1 if one differs, is lost or comes
-twice, where anything still waits at the end, and where memory has grown.
+Clients of four tasks send requests to the worker without a pause, on as many lanes as the cores hold. A fifth of them
+disconnect before their answers. Memory runs out in some batches and others fail; a second model is opened, used and
+dropped again and again. Every answer is compared with that of the same request alone. The status is 1 if an answer
+differs, is lost or doubled, if a request still waits at the end, or if memory has grown.
 """
 
 from __future__ import annotations

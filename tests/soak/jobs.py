@@ -2,7 +2,7 @@
 
 python -m tests.soak.jobs --images 2000 --kills 5 --seed 0
 
-Each picture is a rendered scene, the boxes of whose persons a COCO file tells. The last line has the figures; the
+Each picture is a rendered scene; a COCO file has the boxes of its persons. The last line has the figures; the
 status is 1 if a result is missing, was computed again after it was stored, or differs.
 """
 

@@ -1,10 +1,10 @@
-"""`make storm`: hundreds of clients at once, a third of whom vanish, and hostile ones. The last line has the figures.
+"""`make storm`: hundreds of clients, a third of which disconnect, and hostile ones. The last line has the figures.
 
 python -m tests.soak.storm --seconds 300 --clients 200 --seed 0
 
-Each answer is compared with that of the same request alone, before the storm. The status is 1 if one differs, is
-lost or is somebody else's; where a hostile request is not refused as it should be; where `/health/live` keeps a
-supervisor waiting; and where memory, descriptors or threads do not come back.
+Each answer is compared with that of the same request alone, before the storm. The status is 1 if an answer differs,
+is lost or is another client's; if a hostile request is not refused as it should be; if `/health/live` is slow; or if
+memory, descriptors or threads are not released.
 """
 
 from __future__ import annotations

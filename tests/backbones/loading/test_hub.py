@@ -28,7 +28,7 @@ REPO = "owner/small-sd"
 
 
 class Hub(ThreadingHTTPServer):
-    """One repository on 127.0.0.1, with the main branch and the tag v1; what was fetched is kept in `fetched`."""
+    """One repository on 127.0.0.1, with the main branch and the tag v1; `fetched` records the downloads."""
 
     daemon_threads = True
 

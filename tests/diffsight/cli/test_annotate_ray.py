@@ -25,7 +25,7 @@ NO_CLUSTER = "10.255.255.1:1"
 
 
 def write_finished_job(tmp_path: Path, *, failed: int) -> tuple[Path, Path]:
-    """A source of five pictures, and the folder of its job, done but for one image that failed, or none."""
+    """A source of five pictures, and the folder of its finished job, in which the image `failed` has failed."""
     pictures, out = tmp_path / "pictures", tmp_path / "out"
     write_pictures(pictures, 5)
     folder = PartFolder(out)

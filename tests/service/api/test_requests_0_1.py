@@ -1,4 +1,4 @@
-"""Requests of version 0.1, recorded with what they were answered: every later version takes them, and tells no less.
+"""Requests of version 0.1, recorded with their answers: every later version accepts them, and answers no less.
 
 `recorded/requests_0_1.json` was written from version 0.1 and is not written again. It holds
 
@@ -7,8 +7,8 @@
 
 A request has `name`, `method` and `path`; `query`, `headers`; at most one of `json`, `body` (a picture's name) and a
 form: `form` (lists of name and text) and `files` (lists of part, file name and a picture's name). `{name}` in a text
-stands for what an earlier request of the group saved, `{picture:name}` for a picture's base64. `until` has a field and
-its values: the request is repeated until the answer has one of them.
+stands for a value that an earlier request of the group saved, `{picture:name}` for a picture's base64. `until` has a
+field and its values: the request is repeated until the answer has one of them.
 
 Its answer must have the `status` and the media type `content_type`, `answer_headers` among its headers, every path of
 `fields`, and at each path of `values` the number, within a thousandth, or the text. In `fields` `a.b[].c` is the key
@@ -57,7 +57,7 @@ _LOOKS, _SECONDS_BETWEEN_LOOKS = 1200, 0.05
 
 @dataclass
 class Replay:
-    """Sends requests to a server, and remembers for the next ones what they saved and kept."""
+    """Sends requests to a server, and remembers the values that they save and keep for later requests."""
 
     client: httpx2.Client
     saved: dict[str, str] = field(default_factory=dict)
