@@ -71,16 +71,16 @@ def convert_annotations(function: Any, annotations: list[Any], *, polygons: bool
 
 
 @pytest.fixture(scope="module")
-def poses() -> Iterator[Server]:
+def pose_server() -> Iterator[Server]:
     with running_server(backbone=str(PUBLISHED), pose=POSE) as running:
         assert running.state.models.failure is None
         yield running
 
 
-def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) -> None:
-    function = create(url=poses.url + "/", task="pose")
+def test_persons_are_skeletons(pose_server: Server, picture: Image.Image, png: bytes) -> None:
+    function = create(url=pose_server.url + "/", task="pose")
     (label,) = function.spec.labels
-    alone = poses.client.post("/v1/pose", files={"image": png}).json()
+    alone = pose_server.client.post("/v1/pose", files={"image": png}).json()
     assert [sublabel.name for sublabel in label.sublabels] == alone["names"]
     (shape,) = convert_annotations(function, function.detect(Context(), picture))
     assert shape.type.value == "skeleton"
@@ -96,7 +96,7 @@ def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) 
 
 
 @pytest.fixture(scope="module")
-def masks(
+def mask_server(
     start_server: StartServer,
     heads_folder: Path,
     weights: Path,
@@ -109,11 +109,11 @@ def masks(
     )
 
 
-def test_masks_of_every_task(masks: Server) -> None:
+def test_masks_of_every_task(mask_server: Server) -> None:
     image = picture(3)
     opened = Image.open(io.BytesIO(image))
-    made = masks.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
-    post = masks.client.post
+    made = mask_server.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
+    post = mask_server.client.post
     expected = {
         "segmentation": post("/v1/segmentation", files={"image": image}).json()["segments"],
         "referring": post(
@@ -128,7 +128,7 @@ def test_masks_of_every_task(masks: Server) -> None:
     }
     assert expected["segmentation"]
     for task, masks_of_task in expected.items():
-        function = create(masks.url, task=task, labels="a two, a three", concepts=made["id"])
+        function = create(mask_server.url, task=task, labels="a two, a three", concepts=made["id"])
         names = {10 + label.id: label.name for label in function.spec.labels}
         by_name = {part["name"]: decode_rle(Rle(**part["rle"])) for part in masks_of_task if part["area"]}
         shapes = convert_annotations(function, function.detect(Context(), opened))
@@ -151,14 +151,14 @@ def test_masks_of_every_task(masks: Server) -> None:
         ({"task": "few-shot"}, "concepts=str"),
     ],
 )
-def test_wrong_options_are_reported(masks: Server, options: dict[str, str], message: str) -> None:
+def test_wrong_options_are_reported(mask_server: Server, options: dict[str, str], message: str) -> None:
     with pytest.raises(cvataa.BadFunctionError, match=message):
-        create(masks.url, **options)
+        create(mask_server.url, **options)
 
 
-def test_what_the_server_refuses_is_reported(masks: Server) -> None:
+def test_what_the_server_refuses_is_reported(mask_server: Server) -> None:
     with pytest.raises(NoAnswer, match=r"404.*nothing-stored"):
-        create(masks.url, task="few-shot", concepts="nothing")
+        create(mask_server.url, task="few-shot", concepts="nothing")
 
 
 def test_a_server_that_is_away_is_named_with_what_to_do() -> None:

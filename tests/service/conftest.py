@@ -134,7 +134,7 @@ def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dense(heads_folder: Path, start_server: StartServer) -> Server:
+def dense_server(heads_folder: Path, start_server: StartServer) -> Server:
     names = ("depth", "segmentation", "referring")
     running = start_server(heads={name: str(heads_folder / f"{name}.safetensors") for name in names})
     assert running.state.models.failure is None

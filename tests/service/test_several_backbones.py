@@ -35,7 +35,7 @@ def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(start_server: StartServer, models_folder: Path) -> Server:
+def full_server(start_server: StartServer, models_folder: Path) -> Server:
     """A server with the models folder as its only setting."""
     running = start_server(models_folder=models_folder, **SMALL)
     assert running.state.models.failure is None
@@ -84,11 +84,11 @@ def assert_alike(actual: Any, expected: Any) -> None:
         assert actual == expected
 
 
-def test_every_task_is_answered_by_the_backbone_of_its_weights(whole: Server, bodies: dict[str, Any]) -> None:
-    backbones = {task: ask(whole, task, bodies[task])["backbone"]["name"] for task in TASKS}
+def test_every_task_is_answered_by_the_backbone_of_its_weights(full_server: Server, bodies: dict[str, Any]) -> None:
+    backbones = {task: ask(full_server, task, bodies[task])["backbone"]["name"] for task in TASKS}
     assert {backbones[task] for task in OF_SD15} == {"sd15"}
     assert {backbones[task] for task in OF_SD21} == {"sd21"}
-    listed = whole.client.get("/v1/models").json()
+    listed = full_server.client.get("/v1/models").json()
     assert {model["id"]: model["state"] for model in listed["models"]} == dict.fromkeys(
         ("sd15", "sd21", "vpd-depth", "vpd-segmentation", "vpd-referring", "sdpose-body", "diffews"), "READY"
     )
@@ -99,7 +99,7 @@ def test_every_task_is_answered_by_the_backbone_of_its_weights(whole: Server, bo
 
 
 def test_answers_are_those_of_a_server_with_that_backbone_alone(
-    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+    full_server: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
     alone = {
         "sd15": start_server(
@@ -119,38 +119,40 @@ def test_answers_are_those_of_a_server_with_that_backbone_alone(
         for task in TASKS:
             if task not in (OF_SD21 if name == "sd15" else OF_SD15):
                 body = {**bodies[task], "model": name} if task in ("zero-shot", "features") else bodies[task]
-                assert_alike(ask(whole, task, body), ask(server, task, bodies[task]))
+                assert_alike(ask(full_server, task, body), ask(server, task, bodies[task]))
 
 
-def test_a_request_chooses_its_model(whole: Server, bodies: dict[str, Any], png: bytes) -> None:
+def test_a_request_chooses_its_model(full_server: Server, bodies: dict[str, Any], png: bytes) -> None:
     for name in ("sd15", "sd21"):
-        assert ask(whole, "features", {**bodies["features"], "model": name})["backbone"]["name"] == name
-        form = whole.client.post("/v1/features", files={"image": png}, data={"model": name})
+        assert ask(full_server, "features", {**bodies["features"], "model": name})["backbone"]["name"] == name
+        form = full_server.client.post("/v1/features", files={"image": png}, data={"model": name})
         assert form.json()["backbone"]["name"] == name
     for model, status, words in (
         ("sd99", 404, "its models are: sd15"),
         ("sdpose-body", 404, "models that do: sd15, sd21"),
     ):
-        refused = whole.client.post("/v1/features", json={**bodies["features"], "model": model})
+        refused = full_server.client.post("/v1/features", json={**bodies["features"], "model": model})
         assert refused.status_code == status
         assert words in refused.json()["hint"]
 
 
-def test_perceive_spans_backbones(whole: Server, bodies: dict[str, Any]) -> None:
+def test_perceive_spans_backbones(full_server: Server, bodies: dict[str, Any]) -> None:
     body = {"image": bodies["depth"]["image"], "tasks": {"depth": {}, "pose": {}, "features": {"model": "sd21"}}}
-    together = whole.client.post("/v1/perceive", json=body).json()
+    together = full_server.client.post("/v1/perceive", json=body).json()
     pose = {**bodies["pose"]}
     del pose["boxes"]
-    assert_alike(together["pose"]["persons"], ask(whole, "pose", pose)["persons"])
-    assert_alike(together["depth"]["statistics"], ask(whole, "depth", bodies["depth"])["statistics"])
+    assert_alike(together["pose"]["persons"], ask(full_server, "pose", pose)["persons"])
+    assert_alike(together["depth"]["statistics"], ask(full_server, "depth", bodies["depth"])["statistics"])
 
 
-def test_sixty_four_clients_at_once_get_the_same_answers(whole: Server, bodies: dict[str, Any]) -> None:
-    expected = {task: ask(whole, task, bodies[task]) for task in TASKS}
+def test_sixty_four_clients_at_once_get_the_same_answers(full_server: Server, bodies: dict[str, Any]) -> None:
+    expected = {task: ask(full_server, task, bodies[task]) for task in TASKS}
     order = [("pose", "few-shot", "zero-shot", "features")[number % 4] for number in range(60)]
     order += ["depth", "segmentation", "referring", "depth"]
     with ThreadPoolExecutor(64) as clients:
-        for task, answer in zip(order, clients.map(lambda task: ask(whole, task, bodies[task]), order), strict=True):
+        for task, answer in zip(
+            order, clients.map(lambda task: ask(full_server, task, bodies[task]), order), strict=True
+        ):
             assert_alike(answer, expected[task])
 
 
@@ -163,9 +165,9 @@ def budget_of_one_and_a_half(server: Server) -> int:
 
 
 def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
-    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+    full_server: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
-    budget = budget_of_one_and_a_half(whole)
+    budget = budget_of_one_and_a_half(full_server)
     small = start_server(models_folder=models_folder, engine={"memory_bytes": budget, "host_memory_bytes": 0}, **SMALL)
     assert small.state.models.failure is None
 
@@ -174,7 +176,7 @@ def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
 
     before, turns = loads(), ("depth", "pose", "depth", "depth", "pose")
     for task in turns:
-        assert_alike(ask(small, task, bodies[task]), ask(whole, task, bodies[task]))
+        assert_alike(ask(small, task, bodies[task]), ask(full_server, task, bodies[task]))
         listed = small.client.get("/v1/models").json()
         assert sum(model["bytes"] for model in listed["models"] if model["state"] == "READY") <= budget
     assert loads() - before <= 4  # each change of backbone, and no more
@@ -182,20 +184,20 @@ def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
     with ThreadPoolExecutor(16) as clients:
         order = [("pose", "few-shot", "features")[number % 3] for number in range(30)] + ["depth", "depth"]
         for task, answer in zip(order, clients.map(lambda task: ask(small, task, bodies[task]), order), strict=True):
-            assert_alike(answer, ask(whole, task, bodies[task]))
+            assert_alike(answer, ask(full_server, task, bodies[task]))
 
 
 def test_what_left_comes_back_from_host_memory_and_answers_the_same(
-    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+    full_server: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
-    slots = whole.state.models.slots
+    slots = full_server.state.models.slots
     budget = int(1.5 * max(slots[name].bytes for name in ("sd15", "sd21")))
     engine = {"memory_bytes": budget, "host_memory_bytes": budget}
     small = start_server(models_folder=models_folder, models="sd15,sd21", engine=engine, **SMALL)
     store = small.state.models
     for name in ("sd15", "sd21", "sd15", "sd21"):
         body = {**bodies["features"], "model": name}
-        assert_alike(ask(small, "features", body), ask(whole, "features", body))
+        assert_alike(ask(small, "features", body), ask(full_server, "features", body))
     # Only the first load of each model read files: later loads were copies from host memory.
     assert {name: slot.loads - slot.loads_from_host for name, slot in store.slots.items()} == {"sd15": 1, "sd21": 1}
     listed = small.client.get("/v1/models").json()
@@ -250,21 +252,21 @@ def test_requests_go_on_while_another_backbone_is_read(
     assert store.slots["sd21"].loads == 2  # at the start, and once for both
 
 
-def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(whole: Server, png: bytes) -> None:
+def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(full_server: Server, png: bytes) -> None:
     other = np.zeros((20, 20, 3), np.uint8)
     files = [("image", png), ("image", encode_image(Image.fromarray(other), "PNG")), ("image", png)]
     form = {"labels": ["stroke", "dark", "stroke"], "name": "on sd21", "model": "sd21"}
-    made = whole.client.post("/v1/classifiers", files=files, data=form)
+    made = full_server.client.post("/v1/classifiers", files=files, data=form)
     assert made.status_code in (200, 201), made.text
-    answer = whole.client.post(f"/v1/classify/{made.json()['id']}", files={"image": png})
+    answer = full_server.client.post(f"/v1/classify/{made.json()['id']}", files={"image": png})
     assert answer.status_code == 200, answer.text
     assert answer.json()["backbone"]["name"] == "sd21"
 
 
-def test_what_needs_a_model_while_none_is_open_says_so(whole: Server) -> None:
-    assert whole.state.models.opened(depth.TASK).id == "vpd-depth"
-    assert {loaded.task.name for loaded in whole.state.models.loaded()} >= set(TASKS)
-    assert asyncio.run(_use(whole)) == "sd21"
+def test_what_needs_a_model_while_none_is_open_says_so(full_server: Server) -> None:
+    assert full_server.state.models.opened(depth.TASK).id == "vpd-depth"
+    assert {loaded.task.name for loaded in full_server.state.models.loaded()} >= set(TASKS)
+    assert asyncio.run(_use(full_server)) == "sd21"
 
 
 async def _use(server: Server) -> str:

@@ -15,11 +15,11 @@ from backbones.loading.add import add_model, problems
 from backbones.loading.registry import Entry, entries
 from backbones.loading.source import open_backbone
 from service.models.known import PUBLISHED
-from tests.backbones.loading.test_hub import COMMIT, REPO, FileHub, nowhere
+from tests.backbones.loading.test_hub import COMMIT, REPO, FileHub, dead_url
 from tests.backbones.small_models import WEIGHTS
 from tests.service.models.originals import write_original
 
-__all__ = ["nowhere"]  # a fixture
+__all__ = ["dead_url"]  # a fixture
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -180,9 +180,9 @@ def test_a_model_that_cannot_be_added_is_reported_with_the_next_step(
     assert list_models(tmp_path) == set()
 
 
-def test_a_hub_that_is_away_is_reported(nowhere: str, tmp_path: Path) -> None:
+def test_a_hub_that_is_away_is_reported(dead_url: str, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="--from PATH"):
-        add_model(PUBLISHED["sdpose-body"], folder=tmp_path / "models", endpoint=nowhere)
+        add_model(PUBLISHED["sdpose-body"], folder=tmp_path / "models", endpoint=dead_url)
 
 
 @pytest.mark.parametrize("kind", ["vpd-referring", "diffews", "sdpose-wholebody"])

@@ -204,7 +204,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def nowhere() -> str:
+def dead_url() -> str:
     """The address of a port on which no server listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -280,11 +280,13 @@ def test_a_file_variant_that_is_not_published_is_not_found(hub: Hub, tmp_path: P
         download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, file_variant="bf16")
 
 
-def test_what_was_fetched_once_serves_offline_and_while_the_hub_is_away(hub: Hub, nowhere: str, tmp_path: Path) -> None:
+def test_what_was_fetched_once_serves_offline_and_while_the_hub_is_away(
+    hub: Hub, dead_url: str, tmp_path: Path
+) -> None:
     folder = download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)
     fetched = list(hub.fetched)
     assert download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, offline=True) == folder
-    assert download(REPO, cache_folder=tmp_path / "cache", endpoint=nowhere) == folder
+    assert download(REPO, cache_folder=tmp_path / "cache", endpoint=dead_url) == folder
     assert download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url) == folder
     assert hub.fetched == fetched
 
@@ -322,9 +324,9 @@ def test_what_the_hub_refuses_is_reported_with_the_next_step(
 
 
 @pytest.mark.timeout(10)
-def test_no_way_to_the_hub_fails_fast_and_names_the_settings(nowhere: str, tmp_path: Path) -> None:
+def test_no_way_to_the_hub_fails_fast_and_names_the_settings(dead_url: str, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound) as error:
-        load_hub(REPO, cache_folder=tmp_path, endpoint=nowhere)
+        load_hub(REPO, cache_folder=tmp_path, endpoint=dead_url)
     for setting in ("DIFFSIGHT_OFFLINE", "HF_HUB_OFFLINE", "DIFFSIGHT_BACKBONE", "pocket", "folder", ".safetensors"):
         assert setting in error.value.hint
 

@@ -57,7 +57,7 @@ def test_many_equal_labels_with_heavy_tails() -> None:
 
 
 @pytest.fixture(scope="module")
-def close() -> NDArray[np.float64]:
+def close_errors() -> NDArray[np.float64]:
     """The measured errors, every rival only a little above the best label."""
     table: NDArray[np.float64] = MATRIX - MATRIX.mean(axis=1, keepdims=True) + MATRIX.mean()
     table[BEST] -= 2e-4
@@ -65,8 +65,8 @@ def close() -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("rows", [None, 3000])
-def test_few_wrong_answers_claim_to_be_sure(close: NDArray[np.float64], rows: int | None) -> None:
-    finished = races(close, range(400), error_rate=0.05, budget=Budget(rows=rows))
+def test_few_wrong_answers_claim_to_be_sure(close_errors: NDArray[np.float64], rows: int | None) -> None:
+    finished = races(close_errors, range(400), error_rate=0.05, budget=Budget(rows=rows))
     confidences = [race.elimination.confidence() for race in wrong(finished, BEST)]
     for level in (0.5, 0.8, 0.95, 0.99):
         assert at_most(sum(confidence >= level for confidence in confidences), len(finished), 1 - level)
@@ -76,17 +76,17 @@ def test_few_wrong_answers_claim_to_be_sure(close: NDArray[np.float64], rows: in
         assert max(race.rows for race in finished) <= rows
 
 
-def test_all_blocks_give_the_smallest_mean_exactly(close: NDArray[np.float64]) -> None:
-    for race in races(close, range(20), error_rate=0.0):
+def test_all_blocks_give_the_smallest_mean_exactly(close_errors: NDArray[np.float64]) -> None:
+    for race in races(close_errors, range(20), error_rate=0.0):
         assert race.stopped == "complete"
         assert race.elimination.leader == BEST
         assert race.elimination.confidence() == 1.0
-        assert race.rows == close.size
-        assert len(race.elimination.drops) == len(close) - 1
+        assert race.rows == close_errors.size
+        assert len(race.elimination.drops) == len(close_errors) - 1
 
 
-def test_confidence_is_not_complete_if_one_was_dropped_on_a_part(close: NDArray[np.float64]) -> None:
-    table = close.copy()
+def test_confidence_is_not_complete_if_one_was_dropped_on_a_part(close_errors: NDArray[np.float64]) -> None:
+    table = close_errors.copy()
     table[(BEST + 1) % len(table)] += 0.02
     (race,) = races(table, [3], error_rate=0.01)
     assert race.stopped == "complete"
@@ -101,15 +101,15 @@ def test_labels_with_equal_means_tie() -> None:
     assert [drop.hypothesis for drop in race.elimination.drops] == [2]
 
 
-def test_indifference_ends_a_race_between_near_equals(close: NDArray[np.float64]) -> None:
-    careful = races(close, range(20), error_rate=0.05)
-    easy = races(close, range(20), error_rate=0.05, indifference=0.01)
+def test_indifference_ends_a_race_between_near_equals(close_errors: NDArray[np.float64]) -> None:
+    careful = races(close_errors, range(20), error_rate=0.05)
+    easy = races(close_errors, range(20), error_rate=0.05, indifference=0.01)
     assert {race.stopped for race in easy} == {"indifferent"}
     assert sum(race.rows for race in easy) < sum(race.rows for race in careful) / 2
     for race in easy:
         elimination = race.elimination
         assert {elimination.leader, *elimination.find_tied()} == set(elimination.candidates.tolist())
-        means = close.mean(axis=1)
+        means = close_errors.mean(axis=1)
         assert means[elimination.leader] - means.min() <= 0.01
 
 

@@ -84,7 +84,7 @@ def write_pictures(folder: Path, count: int, *, seed: int = 0) -> None:
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[JobStore]:
+def sqlite_store(tmp_path: Path) -> Iterator[JobStore]:
     store = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
     yield store
     store.close()

@@ -14,7 +14,7 @@ import pytest
 from service.jobs.store import JobStore
 from tests.conftest import Server
 from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, write_form
-from tests.service.protocols.test_label_studio import INDEXED, NAMED, poses, predict, studio, uri  # noqa: F401
+from tests.service.protocols.test_label_studio import INDEXED, NAMED, pose_server, predict, studio, uri  # noqa: F401
 
 # They lower numpy and bring a second OpenCV.
 PACKAGES = ["label-studio-sdk==2.1.2", "datumaro==1.13.12"]
@@ -37,11 +37,11 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def read_back(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:
+def sdk_readings(other_python: Path, sqlite_store: JobStore, tmp_path: Path) -> dict[str, Any]:
     """What they read from all our files."""
     for name, task in (("pose", "pose"), ("masks", "few-shot"), ("choices", "zero-shot")):
-        (tmp_path / f"{name}-label-studio.json").write_bytes(write_form(stores, task, "label-studio"))
-        (tmp_path / f"{name}-cvat.xml").write_bytes(write_form(stores, task, "cvat"))
+        (tmp_path / f"{name}-label-studio.json").write_bytes(write_form(sqlite_store, task, "label-studio"))
+        (tmp_path / f"{name}-cvat.xml").write_bytes(write_form(sqlite_store, task, "cvat"))
     return read_by(other_python, tmp_path)
 
 
@@ -53,8 +53,8 @@ def read_by(other_python: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
-def test_they_read_what_we_meant(read_back: dict[str, Any]) -> None:
-    label_studio, cvat = read_back["label_studio"], read_back["datumaro"]
+def test_they_read_what_we_meant(sdk_readings: dict[str, Any]) -> None:
+    label_studio, cvat = sdk_readings["label_studio"], sdk_readings["datumaro"]
     assert label_studio["errors"] == []
     whole = [mask for masks_of_image in masks().values() for mask in masks_of_image if mask.any()]
     expected = [[*mask.shape, int(mask.sum()), np.flatnonzero(mask)[:5].tolist()] for mask in whole]
@@ -80,11 +80,11 @@ def test_they_read_what_we_meant(read_back: dict[str, Any]) -> None:
 
 def test_what_the_ml_backend_predicts_fits_its_projects(
     other_python: Path,
-    poses: Server,  # noqa: F811
+    pose_server: Server,  # noqa: F811
     png: bytes,
     tmp_path: Path,
 ) -> None:
-    predictions = [predict(poses, config, uri(png)).json()["results"][0] for config in (NAMED, INDEXED)]
+    predictions = [predict(pose_server, config, uri(png)).json()["results"][0] for config in (NAMED, INDEXED)]
     assert all(prediction["result"] for prediction in predictions)
     pairs = [[config, prediction] for config, prediction in zip((NAMED, INDEXED), predictions, strict=True)]
     (tmp_path / "predicted.json").write_text(json.dumps(pairs))

@@ -83,7 +83,7 @@ def studio(png: bytes) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def poses(studio: str) -> Iterator[Server]:
+def pose_server(studio: str) -> Iterator[Server]:
     settings: dict[str, Any] = {"label_studio": {"url": studio, "api_key": TOKEN}}
     with running_server(backbone=str(PUBLISHED), pose=POSE, **settings) as running:
         assert running.state.models.failure is None
@@ -99,19 +99,19 @@ def predict(server: Server, config: str, *images: Any, **more: Any) -> Any:
     return server.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": config, **more})
 
 
-def test_it_is_up_and_takes_a_project(poses: Server) -> None:
+def test_it_is_up_and_takes_a_project(pose_server: Server) -> None:
     for path in ("/label-studio/health", "/label-studio/"):
-        assert poses.client.get(path).json() == {"status": "UP", "model_class": "diffsight"}
+        assert pose_server.client.get(path).json() == {"status": "UP", "model_class": "diffsight"}
     sent = {"project": "12.17", "schema": NAMED, "hostname": "http://x", "access_token": "t", "extra_params": None}
-    answer = poses.client.post("/label-studio/setup", json=sent)
+    answer = pose_server.client.post("/label-studio/setup", json=sent)
     assert answer.status_code == 200, answer.text
     assert answer.json()["model_version"].split()[2] == "pose"
-    assert poses.client.post("/label-studio/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
-    assert poses.client.get("/label-studio/metrics").json() == {}
+    assert pose_server.client.post("/label-studio/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
+    assert pose_server.client.get("/label-studio/metrics").json() == {}
 
 
-def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None:
-    pose = poses.client.post("/v1/pose", files={"image": png}).json()
+def test_points_come_under_the_projects_names(pose_server: Server, png: bytes) -> None:
+    pose = pose_server.client.post("/v1/pose", files={"image": png}).json()
     person = pose["persons"][0]
     expected = {
         pose["names"][at]: (100 * x / 40, 100 * y / 30)
@@ -119,7 +119,7 @@ def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None
         if person["keypoint_scores"][at] >= 0.3 and 0 <= x <= 40 and 0 <= y <= 30
     }
     everything = "".join(f'<Label value="{name}"/>' for name in pose["names"])
-    (answer,) = predict(poses, KEYPOINTS.format(labels=everything), uri(png)).json()["results"]
+    (answer,) = predict(pose_server, KEYPOINTS.format(labels=everything), uri(png)).json()["results"]
     box, *points = answer["result"]
     assert (box["from_name"], box["to_name"], box["type"]) == ("points_bbox", "picture", "rectanglelabels")
     assert box["value"]["rectanglelabels"] == ["human"]
@@ -136,9 +136,9 @@ def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None
     assert sum(near) >= 0.9 * len(near)
 
 
-def test_labels_choose_points_by_name_or_by_index(poses: Server, png: bytes) -> None:
+def test_labels_choose_points_by_name_or_by_index(pose_server: Server, png: bytes) -> None:
     for config, labels in ((NAMED, {"nose", "left_wrist"}), (INDEXED, {"Nase", "Hand"})):
-        (answer,) = predict(poses, config, uri(png)).json()["results"]
+        (answer,) = predict(pose_server, config, uri(png)).json()["results"]
         points = [region for region in answer["result"] if region["type"] == "keypointlabels"]
         assert {point["value"]["keypointlabels"][0] for point in points} <= labels
 
@@ -161,13 +161,13 @@ def draw(server: Server, png: bytes, *regions: dict[str, Any], **more: Any) -> l
     return result
 
 
-def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
+def test_drawn_rectangles_are_the_persons(pose_server: Server, png: bytes) -> None:
     drawn = rectangle("aB3", BOXES[0])
-    box, *points = draw(poses, png, drawn)
+    box, *points = draw(pose_server, png, drawn)
     # It stays, or Label Studio would throw it away with its suggestions; and it is known again in the next context.
     assert box == drawn | {"origin": "prediction-changed"}
-    assert draw(poses, png, box) == [box]
-    alone = poses.client.post("/v1/pose", json={"image": uri(png), "boxes": [BOXES[0]]}).json()
+    assert draw(pose_server, png, box) == [box]
+    alone = pose_server.client.post("/v1/pose", json={"image": uri(png), "boxes": [BOXES[0]]}).json()
     places = dict(zip(alone["names"], alone["persons"][0]["keypoints"], strict=True))
     seen = dict(zip(alone["names"], alone["persons"][0]["keypoint_scores"], strict=True))
     inside = {name for name, (px, py) in places.items() if seen[name] >= 0.3 and 0 <= px <= 40 and 0 <= py <= 30} & {
@@ -179,17 +179,17 @@ def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
     assert {point["parentID"] for point in points} == {"aB3"}
     assert {point["id"] for point in points} == {f"aB3-kp-{alone['names'].index(name)}" for name in inside}
     broken = {"context": {"result": [drawn | {"value": {"x": 1, "rectanglelabels": ["human"]}}]}}
-    assert predict(poses, NAMED, uri(png), params=broken).json()["field"] == "params"
+    assert predict(pose_server, NAMED, uri(png), params=broken).json()["field"] == "params"
 
 
-def test_a_second_person_leaves_the_first_as_it_was_corrected(poses: Server, png: bytes) -> None:
+def test_a_second_person_leaves_the_first_as_it_was_corrected(pose_server: Server, png: bytes) -> None:
     first, second = rectangle("first", BOXES[0]), rectangle("second", [5.0, 5.0, 20.0, 20.0])
-    _, *points = draw(poses, png, first)
+    _, *points = draw(pose_server, png, first)
     corrected = [point | {"value": point["value"] | {"x": 1.0}} for point in points]
     for sent in (
-        draw(poses, png, first, *corrected, second),
-        draw(poses, png, first, second, drafts=[{"id": 1, "result": [first, *corrected]}], predictions=[3]),
-        draw(poses, png, first, second, annotations=[{"result": corrected}, {"result": None}]),
+        draw(pose_server, png, first, *corrected, second),
+        draw(pose_server, png, first, second, drafts=[{"id": 1, "result": [first, *corrected]}], predictions=[3]),
+        draw(pose_server, png, first, second, annotations=[{"result": corrected}, {"result": None}]),
     ):
         assert [region["id"] for region in sent if region["type"] == "rectanglelabels"] == ["first", "second"]
         others = [region for region in sent if region["type"] == "keypointlabels"]
@@ -198,28 +198,28 @@ def test_a_second_person_leaves_the_first_as_it_was_corrected(poses: Server, png
         assert not {region["id"] for region in others} & {region["id"] for region in points}
 
 
-def test_predicted_rectangles_keep_the_points_that_they_have(poses: Server, png: bytes) -> None:
+def test_predicted_rectangles_keep_the_points_that_they_have(pose_server: Server, png: bytes) -> None:
     predicted = [rectangle(f"bbox-{at}", BOXES[0], origin=origin) for at, origin in enumerate(ORIGINS)]
     drawn = rectangle("mine", BOXES[0])
-    *boxes, point, _ = draw(poses, png, *predicted, drawn)
+    *boxes, point, _ = draw(pose_server, png, *predicted, drawn)
     assert boxes == [*predicted, drawn | {"origin": "prediction-changed"}]
     assert point["parentID"] == "mine"
 
 
-def test_other_rectangles_are_no_persons_and_nothing_drawn_is_nothing_found(poses: Server, png: bytes) -> None:
+def test_other_rectangles_are_no_persons_and_nothing_drawn_is_nothing_found(pose_server: Server, png: bytes) -> None:
     car = rectangle("car", BOXES[0], from_name="other")
     car["value"]["rectanglelabels"] = ["car"]
-    assert draw(poses, png, car) == []
+    assert draw(pose_server, png, car) == []
     cat = rectangle("cat", BOXES[0])
     cat["value"]["rectanglelabels"] = ["cat"]
-    assert draw(poses, png, cat) == [cat]  # not answered, so still as it was drawn
-    assert draw(poses, png) == []
+    assert draw(pose_server, png, cat) == [cat]  # not answered, so still as it was drawn
+    assert draw(pose_server, png) == []
 
 
-def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, check_problem: Any) -> None:
-    (sent,) = predict(poses, NAMED, uri(png)).json()["results"]
+def test_images_lie_in_label_studio(pose_server: Server, studio: str, png: bytes, check_problem: Any) -> None:
+    (sent,) = predict(pose_server, NAMED, uri(png)).json()["results"]
     for address in ("/data/upload/1/a.png", f"{studio}/data/upload/1/a.png"):
-        (answer,) = predict(poses, NAMED, address).json()["results"]
+        (answer,) = predict(pose_server, NAMED, address).json()["results"]
         assert [region["id"] for region in answer["result"]] == [region["id"] for region in sent["result"]]
     wrong: tuple[Any, ...] = (
         "/nothing",
@@ -233,30 +233,30 @@ def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, chec
         "x",
     )
     for other in wrong:
-        problem = check_problem(predict(poses, NAMED, other), 422, "invalid-input")
+        problem = check_problem(predict(pose_server, NAMED, other), 422, "invalid-input")
         assert problem["field"] == "tasks"
         assert "the inside" not in str(problem)
 
 
-def test_one_broken_image_fails_alone_among_others(poses: Server, png: bytes) -> None:
-    good, broken = predict(poses, NAMED, uri(png), uri(b"no image")).json()["results"]
+def test_one_broken_image_fails_alone_among_others(pose_server: Server, png: bytes) -> None:
+    good, broken = predict(pose_server, NAMED, uri(png), uri(b"no image")).json()["results"]
     assert good["result"]
     assert broken.keys() == {"error"}  # with a `result`, Label Studio would keep an empty prediction for good
 
 
-def test_images_that_all_fail_are_a_problem(poses: Server, check_problem: Any) -> None:
-    problem = check_problem(predict(poses, NAMED, "/data/no.png", "/data/no.png"), 422, "invalid-input")
+def test_images_that_all_fail_are_a_problem(pose_server: Server, check_problem: Any) -> None:
+    problem = check_problem(predict(pose_server, NAMED, "/data/no.png", "/data/no.png"), 422, "invalid-input")
     assert "404" in problem["detail"]
 
 
-def test_a_thousand_tasks_are_read_with_all_that_label_studio_sends_of_them(poses: Server, png: bytes) -> None:
+def test_a_thousand_tasks_are_read_with_all_that_label_studio_sends_of_them(pose_server: Server, png: bytes) -> None:
     facts = {f"fact_{at}": "2026-11-30T06:17:20.158Z" for at in range(10)}
     tasks = [{"id": at, "data": {"photo": uri(png) if at == 0 else "nowhere.png"}, **facts} for at in range(1_100)]
-    answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
+    answer = pose_server.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
     assert answer.status_code == 200, answer.text[:500]
     assert [at for at, result in enumerate(answer.json()["results"]) if "result" in result] == [0]
     tasks = [{"data": {}}] * 10_001
-    answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
+    answer = pose_server.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
     assert (answer.status_code, answer.json()["field"]) == (422, "tasks")
 
 
@@ -282,16 +282,16 @@ def test_what_is_not_done_in_time_is_left_for_the_next_call() -> None:
         asyncio.run(finish(never(), fail()))
 
 
-def test_the_version_changes_with_parameters_and_labels(poses: Server) -> None:
+def test_the_version_changes_with_parameters_and_labels(pose_server: Server) -> None:
     def version(config: str, **settings: Any) -> str:
         async def compute() -> str:
-            async with prepare_controls(read_controls(config), poses.state) as fillings:
+            async with prepare_controls(read_controls(config), pose_server.state) as fillings:
                 fields = {"options": fillings[0].work.options.model_copy(update=settings)}
                 return version_of([replace(fillings[0], work=replace(fillings[0].work, **fields))])
 
         return asyncio.run(compute())
 
-    same = poses.client.post("/label-studio/setup", json={"schema": NAMED}).json()["model_version"]
+    same = pose_server.client.post("/label-studio/setup", json={"schema": NAMED}).json()["model_version"]
     assert version(NAMED) == same
     assert len({same, version(NAMED, keypoint_threshold=0.31), version(INDEXED)}) == 3
 
@@ -354,10 +354,12 @@ def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
         '<!DOCTYPE x [<!ENTITY a "b">]><View/>',
     ],
 )
-def test_a_project_that_cannot_be_filled_is_refused(poses: Server, png: bytes, config: str, check_problem: Any) -> None:
+def test_a_project_that_cannot_be_filled_is_refused(
+    pose_server: Server, png: bytes, config: str, check_problem: Any
+) -> None:
     for response in (
-        poses.client.post("/label-studio/setup", json={"schema": config}),
-        predict(poses, config, uri(png)),
+        pose_server.client.post("/label-studio/setup", json={"schema": config}),
+        predict(pose_server, config, uri(png)),
     ):
         assert check_problem(response, 422, "invalid-input")["field"] == "label_config"
 

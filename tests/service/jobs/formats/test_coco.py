@@ -20,8 +20,8 @@ from tests.service.jobs.formats.finished_jobs import SIZES, load_coco, masks, wr
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def test_coco_keypoints_evaluate_in_pycocotools(stores: JobStore, tmp_path: Path) -> None:
-    data = write_form(stores, "pose", "coco")
+def test_coco_keypoints_evaluate_in_pycocotools(sqlite_store: JobStore, tmp_path: Path) -> None:
+    data = write_form(sqlite_store, "pose", "coco")
     truth = load_coco(data, tmp_path)
     assert [image["file_name"] for image in truth.loadImgs(truth.getImgIds())] == list(SIZES)
     (category,) = truth.loadCats(truth.getCatIds())
@@ -40,10 +40,10 @@ def test_coco_keypoints_evaluate_in_pycocotools(stores: JobStore, tmp_path: Path
 
 
 @pytest.mark.parametrize("task", ["pose", "few-shot"])
-def test_coco_loads_in_supervision(stores: JobStore, tmp_path: Path, task: str) -> None:
+def test_coco_loads_in_supervision(sqlite_store: JobStore, tmp_path: Path, task: str) -> None:
     supervision = pytest.importorskip("supervision")
     file = tmp_path / "coco.json"
-    file.write_bytes(write_form(stores, task, "coco"))
+    file.write_bytes(write_form(sqlite_store, task, "coco"))
     for name, (width, height) in SIZES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (width, height)).save(tmp_path / name)

@@ -19,10 +19,10 @@ from tests.service.jobs.formats.finished_jobs import persons, write_form
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def test_yolo_numbers_are_within_bounds_and_left_mirrors_right(stores: JobStore) -> None:
+def test_yolo_numbers_are_within_bounds_and_left_mirrors_right(sqlite_store: JobStore) -> None:
     import yaml
 
-    with zipfile.ZipFile(io.BytesIO(write_form(stores, "pose", "yolo"))) as archive:
+    with zipfile.ZipFile(io.BytesIO(write_form(sqlite_store, "pose", "yolo"))) as archive:
         about = yaml.safe_load(archive.read("data.yaml"))
         texts = {name: archive.read(name).decode() for name in archive.namelist() if name != "data.yaml"}
     assert texts.keys() == {"labels/a/one.txt", "labels/b/one.txt", "labels/b/two.txt"}
