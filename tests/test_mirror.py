@@ -53,7 +53,7 @@ def test_nine_files_of_ten_have_their_tests_at_the_same_path() -> None:
     assert share >= LEAST_SHARE, f"{share:.0%} of {len(files)} files have tests at their path; not:\n{lines}"
 
 
-def test_what_is_exempt_is_there_and_has_no_tests_of_its_own() -> None:
+def test_exempt_modules_exist_and_have_no_tests_of_their_own() -> None:
     gone = [path for path in EXEMPT if not (ROOT / path).is_file()]
     tested = [path for path in EXEMPT if mirror_of(path).is_file()]
     assert not gone + tested, f"take out of EXEMPT: {', '.join(gone + tested)}"

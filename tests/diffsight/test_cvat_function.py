@@ -156,7 +156,7 @@ def test_wrong_options_are_reported(mask_server: Server, options: dict[str, str]
         create(mask_server.url, **options)
 
 
-def test_what_the_server_refuses_is_reported(mask_server: Server) -> None:
+def test_a_refusal_of_the_server_is_reported(mask_server: Server) -> None:
     with pytest.raises(NoAnswer, match=r"404.*nothing-stored"):
         create(mask_server.url, task="few-shot", concepts="nothing")
 

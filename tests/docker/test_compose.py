@@ -80,7 +80,7 @@ def test_the_ports_and_addresses_inside_agree(services: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_what_stands_beside_starts_by_a_profile_only(name: str) -> None:
+def test_extra_services_start_only_with_a_profile(name: str) -> None:
     (profile,) = stack("compose.yaml")[name]["profiles"]
     assert profile == {"postgres": "postgres", "caddy": "tls"}.get(name, "observability")
 

@@ -69,7 +69,7 @@ def test_there_are_no_heredocs() -> None:
     assert "<<" not in TEXT
 
 
-def test_what_is_written_goes_to_tmp_or_to_the_volume() -> None:
+def test_written_files_go_to_tmp_or_to_the_volume() -> None:
     (environment,) = find_instructions("ENV", FINAL)
     places = dict(pair.split("=", 1) for pair in environment.split())
     for name in ("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):

@@ -60,7 +60,7 @@ def test_nothing_is_lent_where_pip_has_no_configuration() -> None:
     assert (config.options, config.certificates, config.folders) == ({}, None, [])
 
 
-def test_what_is_named_but_absent_is_not_lent(tmp_path: Path) -> None:
+def test_named_files_that_do_not_exist_are_not_passed_on(tmp_path: Path) -> None:
     config = read_pip_config(f"global.find-links='{tmp_path}/none'", {"SSL_CERT_FILE": f"{tmp_path}/none.pem"})
     assert (config.certificates, config.folders) == (None, [])
 

@@ -55,7 +55,7 @@ def test_a_name_may_say_what_a_file_is(name: str, named: bool | None) -> None:
         *("x\\.t\\a.png", "Thumbs.db", "x/desktop.ini", "$RECYCLE.BIN/a.png", ".thumbnails/a.png"),
     ],
 )
-def test_what_systems_leave_is_litter(path: str) -> None:
+def test_files_of_operating_systems_are_litter(path: str) -> None:
     assert is_litter(path)
 
 

@@ -55,7 +55,7 @@ def test_pixel_values_span_minus_one_to_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
-def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidInput):
         check_image(np.zeros(shape, dtype=np.uint8))
 

@@ -148,7 +148,7 @@ def test_a_mistake_that_cuda_refuses_is_noticed(monkeypatch: pytest.MonkeyPatch,
             forward_two_lengths(backbone)
 
 
-def test_what_cuda_refuses_raises_and_what_it_takes_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operations_that_cuda_refuses_raise_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended(monkeypatch):
         there, here = torch.ones(2, 2).to(DEVICE), torch.ones(2, 2)
         assert (there + torch.tensor(1.0)).device == DEVICE

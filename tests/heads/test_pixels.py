@@ -62,7 +62,7 @@ def test_a_class_map_is_indices(tmp_path: Path) -> None:
         read_class_map(tmp_path / "colours.png")
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     for read in (read_picture, read_class_map):
         with pytest.raises(InvalidInput) as raised:

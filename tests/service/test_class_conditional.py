@@ -89,7 +89,7 @@ def test_a_name_comes_before_a_number(class_server: Server, png: bytes) -> None:
         ({"templates": ["a photo of a {}."]}, "templates", "classes and no text"),
     ],
 )
-def test_what_is_no_class_is_reported(
+def test_a_label_that_is_no_class_is_reported(
     class_server: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
     problem = check_problem(class_server.client.post(ROUTE, json=request_body(png, **options)), 422, "invalid-input")

@@ -187,7 +187,7 @@ def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
             assert_alike(answer, ask(full_server, task, bodies[task]))
 
 
-def test_what_left_comes_back_from_host_memory_and_answers_the_same(
+def test_evicted_models_come_back_from_host_memory_and_answer_the_same(
     full_server: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
     slots = full_server.state.models.slots
@@ -263,7 +263,7 @@ def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(full_server:
     assert answer.json()["backbone"]["name"] == "sd21"
 
 
-def test_what_needs_a_model_while_none_is_open_says_so(full_server: Server) -> None:
+def test_a_model_is_counted_while_it_is_used(full_server: Server) -> None:
     assert full_server.state.models.opened(depth.TASK).id == "vpd-depth"
     assert {loaded.task.name for loaded in full_server.state.models.loaded()} >= set(TASKS)
     assert asyncio.run(_use(full_server)) == "sd21"

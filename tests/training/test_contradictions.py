@@ -45,5 +45,5 @@ def test_digits_are_exchanged_for_digits() -> None:
     assert all(sentence is not None and sentence[-1] in "012345689" for sentence in said)
 
 
-def test_what_says_nothing_cannot_be_contradicted() -> None:
+def test_a_caption_without_a_claim_has_no_contradiction() -> None:
     assert contradiction("an empty room", ["an empty room"], np.random.default_rng(0)) is None

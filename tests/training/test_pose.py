@@ -202,7 +202,7 @@ def test_the_picture_is_restored_beside(figures: tuple[Path, Path]) -> None:
     assert errors[-1] < 0.7 * errors[0]
 
 
-def test_what_is_no_data_set_is_refused(figures: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_invalid_data_set_is_refused(figures: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "none.json").write_text('{"images": []}')
     with pytest.raises(InvalidInput, match="COCO keypoint file"):
         read_pose_data(tmp_path / "none.json", tmp_path)

@@ -280,7 +280,7 @@ def test_a_file_variant_that_is_not_published_is_not_found(hub: Hub, tmp_path: P
         download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, file_variant="bf16")
 
 
-def test_what_was_fetched_once_serves_offline_and_while_the_hub_is_away(
+def test_a_downloaded_repository_opens_offline_and_while_the_hub_is_away(
     hub: Hub, dead_url: str, tmp_path: Path
 ) -> None:
     folder = download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)
@@ -314,7 +314,7 @@ def leave_single_file(hub: Hub) -> None:
         (leave_single_file, REPO, "main", "no weights in the diffusers layout for unet, vae, text_encoder"),
     ],
 )
-def test_what_the_hub_refuses_is_reported_with_the_next_step(
+def test_a_refusal_of_the_hub_is_reported_with_the_next_step(
     prepare: Callable[[Hub], None], repo_id: str, revision: str, message: str, hub: Hub, tmp_path: Path
 ) -> None:
     prepare(hub)

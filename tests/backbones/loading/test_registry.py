@@ -65,7 +65,7 @@ def test_other_names_are_not_there(entry: Entry, name: str, tmp_path: Path) -> N
     assert find_entry(tmp_path, name) is None
 
 
-def test_what_happened_to_files_is_reported(entry: Entry) -> None:
+def test_changed_missing_and_extra_files_are_reported(entry: Entry) -> None:
     (entry.weights / "unet/one.safetensors").write_bytes(b"eno")
     (entry.weights / "three").write_text("3")
     assert wrong_files(entry) == [

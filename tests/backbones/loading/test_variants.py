@@ -171,7 +171,7 @@ def test_the_prediction_type_is_the_backbones_unless_given(
     assert backbone.variants["other"].prediction_type == "v_prediction"
 
 
-def test_what_the_file_lacks_may_come_from_the_backbone(
+def test_tensors_that_the_file_lacks_may_come_from_the_backbone(
     backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     lacking = {

@@ -50,7 +50,7 @@ def test_a_server_takes_the_fitted_file(server: Server, classifier_file: Path) -
     assert [class_["label"] for class_ in taken.json()["classes"]] == ["one", "two", "zero"]
 
 
-def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, digits_folder: Path) -> None:
+def test_a_folder_without_classes_is_an_error_of_one_line(tmp_path: Path, digits_folder: Path) -> None:
     (tmp_path / "cat").mkdir()
     for command in (("fit", "classifier", tmp_path, "--out", tmp_path / "x"), ("sweep", "features", tmp_path / "none")):
         done = diffsight(*command)

@@ -27,7 +27,7 @@ def test_fitting_again_leaves_other_files_and_refuses_another_networks_folder(
     assert (tmp_path / "unet/config.json").read_text() == "{}"
 
 
-def test_what_was_fitted_finds_masks(few_shot_folder: Path, tmp_path: Path) -> None:
+def test_the_fitted_network_predicts_masks(few_shot_folder: Path, tmp_path: Path) -> None:
     mask = np.array(Image.open(few_shot_folder / "masks/1.png")) == 1
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
     supports = ("--support", few_shot_folder / "images/1.png", "--mask", tmp_path / "mask.png")

@@ -32,7 +32,7 @@ def slopes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("task", ["depth-relative", "normals"])
-def test_what_was_fitted_is_measured_and_predicts(task: str, slopes_folder: Path, tmp_path: Path) -> None:
+def test_the_fitted_network_is_measured_and_predicts(task: str, slopes_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ("--steps", 8, "--batch", 2, "--learning-rate", 5e-3, *LAST)
     report = json.loads(invoke("fit", task, slopes_folder, "--out", out, *options))

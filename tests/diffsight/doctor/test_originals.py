@@ -15,7 +15,7 @@ from tests.conformance.shorten import shorten_tensors
 CPU = torch.device("cpu")
 
 
-def test_what_ships_is_part_of_the_fixtures_and_takes_no_more_than_two_megabytes() -> None:
+def test_the_shipped_answers_are_part_of_the_fixtures_and_take_at_most_two_megabytes() -> None:
     shipped, whole = read_tensors(HEADS), shorten_tensors()
     assert shipped.keys() == whole.keys()
     assert all(torch.equal(shipped[name], tensor) for name, tensor in whole.items())

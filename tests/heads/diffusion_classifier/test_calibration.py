@@ -123,7 +123,7 @@ def test_temperatures_of_other_weights_are_an_error_at_start_up(start_server: St
     assert "fit it again" in str(failed)
 
 
-def test_what_is_no_calibration_is_named_by_place(tmp_path: Path) -> None:
+def test_an_invalid_calibration_is_reported_with_its_place(tmp_path: Path) -> None:
     good = json.loads(calibration("any").model_dump_json())
     bad = {
         "missing.json": None,

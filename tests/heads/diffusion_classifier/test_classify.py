@@ -78,7 +78,7 @@ def test_the_best_of_several_templates_speaks_for_a_label(engine: DirectEngine) 
         ({"temperature": 0.0}, "temperature", "0.0"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_with_the_field(
+def test_invalid_options_are_refused_with_the_field(
     engine: DirectEngine, changes: dict[str, Any], field: str, part: str
 ) -> None:
     options: dict[str, Any] = {"labels": ["cat", "dog"], "schedule": QUICK, **changes}

@@ -37,7 +37,9 @@ def test_the_mean_makes_one_hypothesis_of_a_labels_prompts(engine: DirectEngine)
         (["word " * 200], ["a {}"], "labels"),
     ],
 )
-def test_what_cannot_race_is_refused(engine: DirectEngine, labels: list[str], templates: list[str], field: str) -> None:
+def test_invalid_labels_and_templates_are_refused(
+    engine: DirectEngine, labels: list[str], templates: list[str], field: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         make_hypotheses(engine, labels, templates)
     assert caught.value.field == field

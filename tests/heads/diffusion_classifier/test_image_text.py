@@ -61,7 +61,7 @@ def test_other_numbers_of_captions_and_images_have_no_winoground_score(server: S
         ({"captions": ["a"] * 999, "interval": "1"}, "interval"),
     ],
 )
-def test_what_cannot_be_matched_is_refused(
+def test_invalid_captions_and_intervals_are_refused(
     server: Server, digits: list[bytes], check_problem: Any, data: dict[str, Any], field: str
 ) -> None:
     problem = check_problem(server.client.post(ROUTE, files=[("image", digits[0])], data=data), 422, "invalid-input")

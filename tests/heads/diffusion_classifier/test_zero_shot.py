@@ -131,7 +131,7 @@ def test_the_posterior_is_streamed_as_it_sharpens(server: Server, png: bytes, op
     assert drop_times(sent[-1][1]) == drop_times(server.client.post(ROUTE, json=body).json())
 
 
-def test_what_cannot_be_streamed_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
+def test_an_invalid_request_for_a_stream_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
     headers = {"Accept": "text/event-stream"}
     response = server.client.post(ROUTE, json=request_body(b"no image"), headers=headers)
     check_problem(response, 422, "invalid-input")

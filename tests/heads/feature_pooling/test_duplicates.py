@@ -67,6 +67,6 @@ def test_chains_are_one_group() -> None:
         (np.array([[1.0, np.nan]]), 0.9, "NaN"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(vectors: Any, similarity: float, message: str) -> None:
+def test_invalid_vectors_are_refused(vectors: Any, similarity: float, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         near_duplicates(vectors.astype(np.float32), similarity)

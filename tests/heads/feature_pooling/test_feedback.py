@@ -80,6 +80,6 @@ def test_letters_of_the_architecture() -> None:
 
 
 @pytest.mark.parametrize(("blocks", "arch"), [((24,), "C_X"), ((19,), "C"), ((38,), "C"), ((2,), "C")])
-def test_what_cannot_be_fed_back_is_refused(blocks: tuple[int, ...], arch: str) -> None:
+def test_invalid_blocks_and_architectures_are_refused(blocks: tuple[int, ...], arch: str) -> None:
     with pytest.raises(InvalidInput):
         layers(blocks, arch)

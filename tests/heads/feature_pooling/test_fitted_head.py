@@ -124,7 +124,7 @@ def test_a_head_that_cannot_be_is_refused(changes: dict[str, Any], field: str) -
     assert refused.value.field == field
 
 
-def test_what_a_training_takes_is_known_before_it_and_grows_with_every_size() -> None:
+def test_the_memory_of_a_training_is_estimated_and_grows_with_every_size() -> None:
     small = fit_bytes(PLANS["attention"], 3, 10)
     for plan, classes, images in (
         (replace(PLANS["attention"], width=64), 3, 10),

@@ -129,7 +129,7 @@ def test_folds_hold_out_every_image_once_and_never_a_whole_class(counts: tuple[i
     assert used == list(range(len(used)))
 
 
-def test_what_cannot_be_fitted_is_reported() -> None:
+def test_invalid_examples_are_refused() -> None:
     vectors, labels = blobs(3, 3)
     with pytest.raises(InvalidInput, match="only the class 'ant'"):
         fit_logistic(vectors[:3], labels[:3], ("ant",))

@@ -23,7 +23,7 @@ def blobs(
     return vectors.astype(np.float32), labels
 
 
-def test_what_is_like_no_class_is_novel() -> None:
+def test_a_vector_unlike_every_class_is_novel() -> None:
     vectors, labels = blobs(100, 100, 100)
     classifier, _ = fit_logistic(vectors, labels, NAMES)
     fresh, _ = blobs(300, 300, 300, seed=1)

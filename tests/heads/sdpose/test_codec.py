@@ -32,7 +32,7 @@ def test_a_negative_map_scores_its_maximum() -> None:
     assert np.isfinite(points).all()
 
 
-def test_what_is_under_the_lower_clip_does_not_move_a_point() -> None:
+def test_values_under_the_lower_clip_do_not_move_a_point() -> None:
     # All logs are those of 1e-3, though the map falls off to the right.
     faint = gaussian(10.3, 20.0, height=5e-4)[None]
     points, _ = codec.decode(faint, SIZE)

@@ -76,7 +76,7 @@ def test_a_detector_without_persons_is_refused(rt_detr: Path, tmp_path: Path) ->
         open_detector(str(tmp_path))
 
 
-def test_what_is_no_detector_says_what_is(tmp_path: Path) -> None:
+def test_an_invalid_detector_is_reported_with_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="can not be opened"):
         open_detector(str(tmp_path))

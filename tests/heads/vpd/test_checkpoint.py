@@ -127,7 +127,7 @@ def test_a_fitted_head_of_other_weights_or_another_task_is_refused(backbone: Sta
         open_head(backbone, "depth", file)
 
 
-def test_what_is_not_there_says_what_to_give(backbone: StableDiffusion, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_what_to_give(backbone: StableDiffusion, tmp_path: Path) -> None:
     with pytest.raises(DiffsightError, match="diffsight fit depth"):
         open_head(backbone, "depth", tmp_path / "nothing.safetensors")
     (tmp_path / "text.safetensors").write_text("no tensors")

@@ -109,7 +109,7 @@ def test_a_file_with_another_head_inside_is_refused(
         ({"head": "cnn"}, "Input should be"),
     ],
 )
-def test_what_cannot_be_built_is_refused(
+def test_invalid_options_of_a_head_are_refused(
     server: Server, check_problem: Any, options: dict[str, Any], message: str
 ) -> None:
     request = form(digits(1, 2))

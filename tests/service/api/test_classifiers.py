@@ -103,7 +103,7 @@ def test_it_knows_digits_that_it_never_saw(server: Server, ten_digits: dict[str,
         assert item["known"] is (item["novelty"] <= answer["threshold"])
 
 
-def test_what_is_no_digit_is_not_known(server: Server, ten_digits: dict[str, Any], png: bytes) -> None:
+def test_an_image_that_is_no_digit_is_not_known(server: Server, ten_digits: dict[str, Any], png: bytes) -> None:
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(noise, "PNG")
     answer = server.client.post(
@@ -312,7 +312,7 @@ def make_flat_zip(examples: list[tuple[str, bytes]]) -> bytes:
 
 
 @pytest.mark.parametrize("name", bodies())
-def test_what_cannot_be_fitted_is_refused_by_name(server: Server, check_problem: Any, name: str) -> None:
+def test_an_invalid_request_is_refused_with_the_field(server: Server, check_problem: Any, name: str) -> None:
     arguments, field, message = bodies()[name]
     response = server.client.post(ROUTE, **arguments)
     if name == "NaN":

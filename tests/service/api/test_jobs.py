@@ -235,7 +235,7 @@ def test_other_places_are_refused_without_a_look(
         ),
     ],
 )
-def test_what_cannot_be_a_job_is_refused_and_leaves_nothing(
+def test_an_invalid_job_is_refused_and_leaves_nothing(
     job_server: Server, data: Path, check_problem: Any, request_: dict[str, Any], field: str
 ) -> None:
     before = len(job_server.client.get(ROUTE).json()["jobs"])

@@ -49,7 +49,7 @@ def test_zero_shot_goes_with_the_others(dense_server: Server, png: bytes) -> Non
         ({"colour": {}}, ("'colour' is no task", "depth")),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(
+def test_an_invalid_task_is_reported_with_its_place(
     server: Server, png: bytes, tasks: dict[str, object], said: tuple[str, ...]
 ) -> None:
     response = server.client.post("/v1/perceive", json={"image": base64.b64encode(png).decode(), "tasks": tasks})

@@ -100,7 +100,7 @@ def test_two_hundred_words_are_cut_and_it_is_reported(dense_server: Server, png:
         ("/v1/perceive", {}),
     ],
 )
-def test_what_cannot_be_answered_is_refused(
+def test_an_invalid_request_is_refused(
     dense_server: Server, png: bytes, check_problem: Any, path: str, data: dict[str, Any]
 ) -> None:
     check_problem(post(dense_server, path, png, data), 422, "invalid-input")

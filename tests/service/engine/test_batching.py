@@ -229,7 +229,7 @@ def test_contexts_of_different_lengths_do_not_share_a_batch() -> None:
     assert [len(batch) for batch in drain(queue)] == [2, 1]
 
 
-def test_what_an_equal_share_ends_goes_before_what_it_does_not() -> None:
+def test_requests_that_an_equal_share_ends_go_before_others() -> None:
     queue, (long, middle, short) = build_queue(*[(False, [rows(count)]) for count in (9, 3, 2)])
     batch = choose_batch(queue.find_waiting(), limit_of)
     assert [sum(entry.request is request for entry in batch) for request in (long, middle, short)] == [6, 0, 2]

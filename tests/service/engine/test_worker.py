@@ -147,7 +147,7 @@ def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
     assert not worker.alive
 
 
-def test_what_does_not_fit_by_itself_fails_alone(small_backbone: StableDiffusion) -> None:
+def test_a_row_that_does_not_fit_by_itself_fails_alone(small_backbone: StableDiffusion) -> None:
     heavy = make_rows(small_backbone, 1, timestep=999)
 
     def fault(rows: Sequence[UNetRow]) -> None:
@@ -184,7 +184,7 @@ def test_a_reader_of_figures_that_fails_stops_nothing(small_backbone: StableDiff
 
 
 @pytest.mark.parametrize("error", [SystemExit("end"), KeyboardInterrupt()])
-def test_what_a_worker_held_when_it_failed_is_answered_and_the_queue_is_kept(
+def test_the_batch_of_a_failed_worker_is_answered_and_the_queue_is_kept(
     small_backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     monkeypatch.setattr(worker_module, "RESTART_SECONDS", 0.0)

@@ -46,7 +46,7 @@ def test_a_client_that_leaves_ends_the_work() -> None:
     assert ended == [True]
 
 
-def test_what_the_work_raises_is_raised() -> None:
+def test_an_error_of_the_work_is_raised() -> None:
     async def work() -> None:
         raise ValueError("wrong")
 

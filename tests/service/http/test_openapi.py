@@ -111,7 +111,7 @@ def test_an_operation_has_one_kind_of_answer_and_beside_json_one_kind_of_body() 
         assert len(bodies) <= 1 or bodies == ["application/json", "multipart/form-data"], path
 
 
-def test_what_a_body_has_too_declares_no_default_in_the_query() -> None:
+def test_options_that_a_body_has_too_declare_no_default_in_the_query() -> None:
     """Generated clients send declared defaults with every request, and a JSON body takes no query."""
     declared = [
         (path, parameter["name"])

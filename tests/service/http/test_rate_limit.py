@@ -49,7 +49,7 @@ def test_a_bucket_fills_with_time_and_no_further_than_its_rate() -> None:
     assert count_admitted() == 60
 
 
-def test_what_is_refused_for_its_number_costs_no_token() -> None:
+def test_a_request_over_the_concurrency_costs_no_token() -> None:
     limiter = Limiter(Clock())
     with limiter.admitted("alice", 2, 1), pytest.raises(TooManyAtOnce), limiter.admitted("alice", 2, 1):
         pass

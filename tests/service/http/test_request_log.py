@@ -135,7 +135,7 @@ def test_every_request_has_one_line(log_lines: list[str]) -> None:
     assert by_id["id-of-fault"]["level"] == "warning"
 
 
-def test_what_native_code_prints_is_an_event(log_lines: list[str]) -> None:
+def test_output_of_native_code_is_an_event(log_lines: list[str]) -> None:
     assert "libfoo: bad strip" in [event["text"] for event in events(log_lines, "native code printed")]
 
 
@@ -209,7 +209,7 @@ def test_an_answer_that_cannot_be_finished_is_no_fault() -> None:
     assert "deleted" in events[0]["reason"]
 
 
-def test_what_label_studio_does_not_show_stands_in_the_log() -> None:
+def test_an_error_that_label_studio_does_not_show_is_in_the_log() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         error = InvalidInput("label_config", "nothing in it can be filled")
         await problem_response(error, scope)(scope, receive, send)

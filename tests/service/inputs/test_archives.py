@@ -211,7 +211,7 @@ def test_an_archive_without_files_is_refused() -> None:
 
 @settings(deadline=None, max_examples=300, derandomize=True)
 @given(changes=st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), max_size=6), cut=st.integers(0, 400))
-def test_whatever_is_damaged_is_read_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
+def test_damaged_files_are_read_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(make_zip(("cats/a.png", b"abc" * 30), ("b.png", b"")))
     for at, value in changes:
         data[at % len(data)] = value

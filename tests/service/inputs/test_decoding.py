@@ -25,7 +25,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_what_does_not_fit_waits_in_the_order_of_arrival() -> None:
+def test_images_that_do_not_fit_wait_in_the_order_of_arrival() -> None:
     async def run() -> None:
         budget, order = PixelBudget(10), list[str]()
         leave = {name: asyncio.Event() for name in "abcd"}

@@ -60,7 +60,7 @@ def test_base64_is_read_however_it_is_wrapped(form: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["not base64!", "data:image/png,abc", "abcde"])
-def test_what_is_no_base64_is_refused(text: str) -> None:
+def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(PydanticCustomError):
         decode_base64(text)
 

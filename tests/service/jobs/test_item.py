@@ -168,6 +168,6 @@ NEEDS = [("referring", "expressions"), ("few-shot", "concepts"), ("classifier", 
 
 
 @pytest.mark.parametrize(("task", "field"), NEEDS)
-def test_what_a_task_needs_is_reported(full_server: Server, check_problem: Any, task: str, field: str) -> None:
+def test_a_missing_option_is_reported(full_server: Server, check_problem: Any, task: str, field: str) -> None:
     response = full_server.client.post("/v1/jobs", data={"task": task}, files={"file": ("a.png", PICTURES["a.png"])})
     assert check_problem(response, 422, "invalid-input")["field"] == field

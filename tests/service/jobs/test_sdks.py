@@ -78,7 +78,7 @@ def test_they_read_what_we_meant(sdk_readings: dict[str, Any]) -> None:
         assert [mask[2] for mask in cvat["masks"][name.removesuffix(".png")]] == areas
 
 
-def test_what_the_ml_backend_predicts_fits_its_projects(
+def test_predictions_of_the_ml_backend_are_valid_in_its_projects(
     other_python: Path,
     pose_server: Server,  # noqa: F811
     png: bytes,

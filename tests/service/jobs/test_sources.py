@@ -189,7 +189,7 @@ def test_a_video_is_every_so_many_of_its_frames(video: Path) -> None:
         ("glob", None),
     ],
 )
-def test_what_is_not_what_it_says_is_refused(tmp_path: Path, kind: Any, content: bytes | None) -> None:
+def test_a_source_of_another_kind_is_refused(tmp_path: Path, kind: Any, content: bytes | None) -> None:
     file = tmp_path / "thing"
     if content is not None:
         file.write_bytes(content)

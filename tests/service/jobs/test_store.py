@@ -187,7 +187,7 @@ def test_the_default_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "jobs.db").is_file()
 
 
-def test_what_stands_before_the_first_unfinished_item_is_a_whole(store: JobStore) -> None:
+def test_all_items_before_the_first_pending_one_are_finished(store: JobStore) -> None:
     job = add_listed_job(store, 4)
     assert store.first_pending(job.id) == 0
     store.finish(job.id, [Outcome(0, "a", "{}"), Outcome(1, error="broken"), Outcome(3, "d", "{}")])

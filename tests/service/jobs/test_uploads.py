@@ -72,7 +72,7 @@ def test_every_uploaded_image_is_kept_and_listed(settings: Settings, names: list
 
 
 @pytest.mark.field
-def test_what_a_system_left_in_an_uploaded_folder_is_passed_over(settings: Settings) -> None:
+def test_files_of_operating_systems_in_an_uploaded_folder_are_passed_over(settings: Settings) -> None:
     source = keep(settings, ("d/.DS_Store", b"x"), ("d/a.png", PNG)).located(uploads_folder(settings))
     assert [item.name for item in listed(source)] == ["a.png"]
 
@@ -97,7 +97,7 @@ def test_a_single_file_is_taken_for_what_it_is(settings: Settings) -> None:
         [("large.png", b"0" * 20_000)],
     ],
 )
-def test_what_is_refused_leaves_nothing_behind(settings: Settings, files: list[tuple[str, bytes]]) -> None:
+def test_a_refused_upload_leaves_no_file(settings: Settings, files: list[tuple[str, bytes]]) -> None:
     with pytest.raises(InvalidInput):
         keep(settings, *files)
     assert list_uploads(settings) == []

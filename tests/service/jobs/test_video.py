@@ -113,6 +113,6 @@ def test_a_frame_is_shown_as_its_matrix_says(
     assert frame[rows, columns].mean() < 20
 
 
-def test_what_is_no_video_is_refused() -> None:
+def test_a_file_that_is_no_video_is_refused() -> None:
     with pytest.raises((OSError, ValueError)):
         frame_times(BytesIO(b"no video"))

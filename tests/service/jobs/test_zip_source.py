@@ -118,7 +118,7 @@ def test_a_name_that_is_no_text_fails_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["ann.json", "blob"])
-def test_what_is_packed_by_another_method_is_no_fault(name: str) -> None:
+def test_an_entry_of_another_compression_method_is_no_fault(name: str) -> None:
     file = make_zip(("a.png", PNG))
     with zipfile.ZipFile(file, "a", zipfile.ZIP_LZMA) as archive:
         archive.writestr(name, json.dumps(coco()))

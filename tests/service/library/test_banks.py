@@ -101,7 +101,7 @@ def test_a_set_that_comes_up_from_the_host_moves_in_one_call(engine: DirectEngin
     assert (cache.figures.host, counting.calls) == (3, 1)
 
 
-def test_what_came_up_from_the_host_is_not_copied_down_again(engine: DirectEngine, tmp_path: Path) -> None:
+def test_a_bank_from_the_host_is_not_copied_to_it_again(engine: DirectEngine, tmp_path: Path) -> None:
     cache = BankCache(tmp_path, device_bytes=size_of_one(engine, tmp_path), host_bytes=PLENTY, disk_bytes=0)
     for seed in (0, 1, 0):
         complete(cache.banks(engine, [shot(seed)], size=SIZE))

@@ -57,7 +57,7 @@ def test_stored_vectors_are_read_from_both_files(folder: Path, tmp_path: Path) -
     ]
 
 
-def test_what_holds_no_vectors_is_reported(tmp_path: Path) -> None:
+def test_a_source_without_vectors_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = diffsight("duplicates", tmp_path / "empty")
     assert done.returncode == 2

@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "data", "thing", most_bytes=10_000)
 
 
-def test_what_was_added_is_read_by_another_store_on_the_same_folder(store: Store, tmp_path: Path) -> None:
+def test_another_store_on_the_same_folder_reads_what_was_added(store: Store, tmp_path: Path) -> None:
     added = store.add({"name": "Straße", "numbers": [1, 2]}, TENSORS)
     entry_again, tensors = Store(tmp_path / "data", "thing", most_bytes=0).read(added.id)
     assert (entry_again.id, entry_again.about, entry_again.stamp) == (added.id, added.about, added.stamp)
@@ -146,7 +146,7 @@ def test_bytes_that_are_no_such_file_are_refused(data: bytes) -> None:
     assert refused.value.hint
 
 
-def test_what_a_killed_writer_left_is_deleted(tmp_path: Path) -> None:
+def test_the_file_of_a_killed_writer_is_deleted(tmp_path: Path) -> None:
     store = Store(tmp_path, "concept", most_bytes=1 << 20)
     assert store.remove_leftovers() == []
     kept = store.add({"name": "cup"}, {})

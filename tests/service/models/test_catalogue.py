@@ -158,7 +158,7 @@ def test_tables_that_describe_no_model_are_refused(
         build_catalogue(settings_of(models_folder, model_tables=tables))
 
 
-def test_what_the_settings_name_is_needed_with_its_backbone(models_folder: Path) -> None:
+def test_models_that_the_settings_name_are_needed_with_their_backbones(models_folder: Path) -> None:
     assert names_in(settings_of(models_folder)) == frozenset()
     tables = [{"id": "second", "source": "vpd-depth"}]
     assert names_in(settings_of(models_folder, model_tables=tables)) == {"vpd-depth", "sd15"}

@@ -42,7 +42,7 @@ def test_a_busy_model_takes_no_new_users_after_the_time_that_its_load_took() -> 
     assert choose_room(slots, new, 20, now=6.0) == Room(None, ("a",))
 
 
-def test_what_is_being_read_counts() -> None:
+def test_a_model_that_is_being_read_counts() -> None:
     slots = slots_of(a=10)
     slots["coming"] = Slot(ModelSpec("coming", "", "coming"), bytes=10, state="LOADING", reading=True)
     assert choose_room(slots, add_incoming(slots, 10), 20, now=9.0) == Room(("a",))

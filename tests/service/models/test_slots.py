@@ -24,7 +24,7 @@ def fill(slot: Slot, source: str) -> None:
     install(slot, slot, heads, ())
 
 
-def test_what_a_backbone_serves_is_a_guess_until_it_is_read() -> None:
+def test_the_tasks_of_a_backbone_are_a_guess_until_it_is_read() -> None:
     slot = slot_of(str(WITHOUT_HEADS))
     assert (slot.may_serve(features.TASK), slot.may_serve(depth.TASK)) == (True, False)
     assert slot_of("pocket").may_serve(depth.TASK)

@@ -74,7 +74,7 @@ def test_the_health_of_a_pipeline_is_that_of_its_task(server: Server) -> None:
         ("/hf/text-generation", {}, 404, "Not Found"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_reason(
+def test_an_invalid_request_is_refused_with_the_reason(
     server: Server, text: str, path: str, body: dict[str, Any], status: int, reason: str
 ) -> None:
     refused = server.client.post(path, json={"inputs": text, **body})

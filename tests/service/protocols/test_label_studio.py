@@ -260,7 +260,7 @@ def test_a_thousand_tasks_are_read_with_all_that_label_studio_sends_of_them(pose
     assert (answer.status_code, answer.json()["field"]) == (422, "tasks")
 
 
-def test_what_is_not_done_in_time_is_left_for_the_next_call() -> None:
+def test_work_that_is_not_done_in_time_is_left_for_the_next_call() -> None:
     async def ready(value: int) -> int:
         return value
 

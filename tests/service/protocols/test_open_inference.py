@@ -110,7 +110,7 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
     }
 
 
-def test_what_cannot_be_done_is_refused_with_the_reason(refusals: dict[str, Callable[[], Any]]) -> None:
+def test_an_invalid_request_is_refused_with_the_reason(refusals: dict[str, Callable[[], Any]]) -> None:
     for reason, call in refusals.items():
         with pytest.raises(InferenceServerException) as refused:
             call()

@@ -24,7 +24,7 @@ def test_every_task_has_an_image_tensors_and_its_answer(server: Server, task: An
     assert len(metadata["outputs"]) > 1
 
 
-def test_what_no_weights_ship_for_has_tensors_too() -> None:
+def test_tasks_without_shipped_weights_have_tensors_too() -> None:
     named = {task.name: list(outputs_of(task)) for task in TASKS}
     assert named["depth-relative"] == ["depth", "answer"]
     assert named["normals"] == ["normals", "answer"]

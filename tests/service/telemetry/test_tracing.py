@@ -179,7 +179,7 @@ def test_span_names_hold_no_text_of_the_callers(traced_requests: dict[str, Any])
 
 
 @pytest.mark.parametrize("name", ["live", "metrics"])
-def test_what_supervisors_ask_is_not_traced(traced_requests: dict[str, Any], name: str) -> None:
+def test_requests_of_supervisors_are_not_traced(traced_requests: dict[str, Any], name: str) -> None:
     assert "traceparent" not in traced_requests["answers"][name].headers
 
 

@@ -140,7 +140,7 @@ def test_a_task_by_its_name(server: Server, png: bytes) -> None:
             client.run("nothing", png)
 
 
-def test_what_is_wrong_with_a_request_is_reported_with_its_hint(server: Server, png: bytes) -> None:
+def test_a_refused_request_is_reported_with_field_and_hint(server: Server, png: bytes) -> None:
     with Client(server.url) as client, pytest.raises(RequestRefused) as raised:
         client.depth(png, scene="moon")
     assert raised.value.field == "scene"
