@@ -145,7 +145,7 @@ def test_output_and_features_are_the_stock_networks(backbone: StableDiffusion, u
         close(captures.features[name], expected[name][0], name)
 
 
-class WrittenOut:
+class PlainAttention:
     """Attention with every step written out, beside the stock processor that does not fuse; keeps probabilities."""
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ def test_attention_maps_are_the_probabilities_averaged_over_heads(
 ) -> None:
     row = random_row(2, tokens=tokens, size=size)
     before = dict(unet.attn_processors)
-    written_out = {name: WrittenOut() for name in CROSS}
+    written_out = {name: PlainAttention() for name in CROSS}
     unet.set_attn_processor(before | {f"{name}.processor": written_out[name] for name in CROSS})
     output = run_plainly(unet, row)
     unet.set_attn_processor(before)
@@ -347,7 +347,7 @@ def test_a_row_enters_by_the_convolution_it_names(
 # ---- banks ----
 
 
-class Concatenated:
+class ConcatenatedAttention:
     """Self-attention over own and bank tokens with every step written out, for one row."""
 
     def __init__(self, bank: KeysValues) -> None:
@@ -388,7 +388,7 @@ def test_a_bank_is_read_as_concatenated_tokens(shots: int, backbone: StableDiffu
     query = random_row(20, tokens=2, timestep=1, bank=bank)
 
     before = dict(unet.attn_processors)
-    unet.set_attn_processor(before | {f"{name}.processor": Concatenated(bank[name]) for name in layers})
+    unet.set_attn_processor(before | {f"{name}.processor": ConcatenatedAttention(bank[name]) for name in layers})
     expected = run_plainly(unet, query)
     unet.set_attn_processor(before)
 

@@ -26,7 +26,7 @@ from PIL import Image
 from benchmarks.mixed_load import free_port
 from tests.cluster.local_cluster import LocalCluster, two_nodes
 from tests.soak.hostile import form
-from tests.soak.storm import Usual, is_equal, pictures, usual_requests
+from tests.soak.storm import UsualRequest, is_equal, pictures, usual_requests
 
 _SECONDS = 900.0
 _MOST_WAITING = 1000
@@ -88,7 +88,7 @@ def served(cluster: LocalCluster) -> Iterator[str]:
             process.stdout.close()
 
 
-def ask(client: httpx2.Client, request: Usual) -> httpx2.Response:
+def ask(client: httpx2.Client, request: UsualRequest) -> httpx2.Response:
     """The answer, which must have status 200."""
     answer = client.post(request.path, content=request.body, headers={"Content-Type": request.content_type})
     assert answer.status_code == 200, f"{request.path}: {answer.status_code} {answer.text[:500]}"
@@ -126,12 +126,12 @@ def make_concept(client: httpx2.Client) -> str:
     return concept
 
 
-def concept_request(concept: str) -> Usual:
+def concept_request(concept: str) -> UsualRequest:
     """A few-shot request that names the concept."""
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[8:30, 30:60] = (220, 40, 30)
     body = httpx2.Request("POST", "http://x", json={"image": _base64(pixels), "concepts": [concept]})
-    return Usual("/v1/segmentation/few-shot", body.read(), "application/json")
+    return UsualRequest("/v1/segmentation/few-shot", body.read(), "application/json")
 
 
 def check_stream(client: httpx2.Client) -> int:
@@ -200,7 +200,7 @@ def wait_until_idle(client: httpx2.Client) -> None:
 
 
 async def storm(
-    url: str, cluster: LocalCluster, usual: list[Usual], references: list[Any], requests: int, clients: int
+    url: str, cluster: LocalCluster, usual: list[UsualRequest], references: list[Any], requests: int, clients: int
 ) -> tuple[Counter[int], int]:
     """Statuses of so many requests, and how many were answered when a replica was killed."""
     chance, statuses, waiting = random.Random(0), Counter[int](), iter(range(requests))

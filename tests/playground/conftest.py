@@ -29,7 +29,7 @@ OUT = Path(__file__).parents[2] / "out" / "playground"
 
 
 @dataclass
-class Watched:
+class WatchedPage:
     """A page, and all errors on it."""
 
     page: Page
@@ -117,10 +117,10 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def watched_page(runner: asyncio.Runner, browser: Browser, server_url: str) -> Iterator[Watched]:
+def watched_page(runner: asyncio.Runner, browser: Browser, server_url: str) -> Iterator[WatchedPage]:
     """The page of the server at desktop width, open."""
     page = runner.run(browser.new_page(viewport=DESKTOP))
-    page_watch = Watched(page, server_url)
+    page_watch = WatchedPage(page, server_url)
     page_watch.watch()
     runner.run(page_watch.open())
     yield page_watch

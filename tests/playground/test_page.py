@@ -8,14 +8,14 @@ import httpx2
 from playwright.async_api import expect
 
 from playground.page import tab_name
-from tests.playground.conftest import Watched
+from tests.playground.conftest import WatchedPage
 from tests.playground.walking import choose_image, post, run_panel
 
 SAMPLE = "chair-and-cylinder.png"
 
 
 def test_an_image_gives_the_depth_that_the_route_answers(
-    runner: asyncio.Runner, watched_page: Watched, server_url: str
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
 ) -> None:
     answer = post(server_url, "/v1/depth", SAMPLE)
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from playground.state import SAMPLES
-from tests.playground.conftest import Watched
+from tests.playground.conftest import WatchedPage
 from tests.playground.walking import (
     MILLISECONDS,
     choose_files,
@@ -29,12 +29,12 @@ LABELS = ["seven", "one", "four", "nine", "two"]
 
 
 @pytest.fixture(autouse=True)
-def _forget_errors(watched_page: Watched) -> None:
+def _forget_errors(watched_page: WatchedPage) -> None:
     watched_page.wrong.clear()
 
 
 def test_segmentation_has_the_legend_of_its_classes(
-    runner: asyncio.Runner, watched_page: Watched, server_url: str
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
 ) -> None:
     segments = post(server_url, "/v1/segmentation", SCENE)["segments"]
 
@@ -52,7 +52,7 @@ def test_segmentation_has_the_legend_of_its_classes(
     watched_page.check()
 
 
-def test_referring_finds_what_was_typed(runner: asyncio.Runner, watched_page: Watched, server_url: str) -> None:
+def test_referring_finds_what_was_typed(runner: asyncio.Runner, watched_page: WatchedPage, server_url: str) -> None:
     answer = post(server_url, "/v1/segmentation/referring", SCENE, expression="the purple cylinder")
 
     async def walk(page: Page) -> None:
@@ -68,7 +68,7 @@ def test_referring_finds_what_was_typed(runner: asyncio.Runner, watched_page: Wa
     watched_page.check()
 
 
-def test_pose_takes_boxes_that_are_drawn(runner: asyncio.Runner, watched_page: Watched, server_url: str) -> None:
+def test_pose_takes_boxes_that_are_drawn(runner: asyncio.Runner, watched_page: WatchedPage, server_url: str) -> None:
     answer = post(server_url, "/v1/pose", PERSONS, boxes="[[32, 32, 32, 80]]")
 
     async def walk(page: Page) -> None:
@@ -102,7 +102,9 @@ def test_pose_takes_boxes_that_are_drawn(runner: asyncio.Runner, watched_page: W
     watched_page.check()
 
 
-def test_few_shot_learns_from_what_is_painted(runner: asyncio.Runner, watched_page: Watched, server_url: str) -> None:
+def test_few_shot_learns_from_what_is_painted(
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
+) -> None:
     async def walk(page: Page) -> None:
         await open_tab(page, "Few shot")
         await choose_image(page, "few-shot", "cross-blue.png")
@@ -134,7 +136,7 @@ def test_few_shot_learns_from_what_is_painted(runner: asyncio.Runner, watched_pa
 
 
 def test_the_posterior_of_a_race_sharpens_and_can_be_stopped(
-    runner: asyncio.Runner, watched_page: Watched, server_url: str
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
 ) -> None:
     answer = post(server_url, "/v1/classify/zero-shot", "seven.png", labels=LABELS, confidence="0.95")
 
@@ -163,7 +165,7 @@ def test_the_posterior_of_a_race_sharpens_and_can_be_stopped(
     watched_page.check()
 
 
-def test_a_tree_of_labels_is_walked_down(runner: asyncio.Runner, watched_page: Watched, server_url: str) -> None:
+def test_a_tree_of_labels_is_walked_down(runner: asyncio.Runner, watched_page: WatchedPage, server_url: str) -> None:
     tree = '{"furniture": ["chair", "table"], "shape": ["ball", "cone"]}'
     answer = post(server_url, "/v1/classify/label-tree", SCENE, tree=tree, budget="64")
 
@@ -181,7 +183,9 @@ def test_a_tree_of_labels_is_walked_down(runner: asyncio.Runner, watched_page: W
     watched_page.check()
 
 
-def test_several_images_give_vectors_and_scores(runner: asyncio.Runner, watched_page: Watched, server_url: str) -> None:
+def test_several_images_give_vectors_and_scores(
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
+) -> None:
     names = ["seven.png", "cross-red.png"]
     features = post(server_url, "/v1/features", *names)
     scores = post(server_url, "/v1/match/image-text", *names, captions=["a seven", "a red cross"], interval=200)
@@ -217,7 +221,7 @@ def folder_of(parent: Path, name: str, pattern: str) -> Path:
 
 
 def test_two_folders_make_a_classifier_that_can_be_used(
-    runner: asyncio.Runner, watched_page: Watched, server_url: str, tmp_path: Path
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str, tmp_path: Path
 ) -> None:
     folders = [folder_of(tmp_path, "crosses", "cross-*.png"), folder_of(tmp_path, "scenes", "*-and-*.png")]
 
@@ -249,7 +253,7 @@ def test_two_folders_make_a_classifier_that_can_be_used(
 
 
 def test_a_job_is_watched_to_its_end(
-    runner: asyncio.Runner, watched_page: Watched, server_url: str, tmp_path: Path
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str, tmp_path: Path
 ) -> None:
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(b"no picture")
@@ -273,7 +277,7 @@ def test_a_job_is_watched_to_its_end(
 
 
 def test_the_server_says_what_is_wrong_in_its_own_words(
-    runner: asyncio.Runner, watched_page: Watched, server_url: str
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
 ) -> None:
     files = {"image": (SCENE, (SAMPLES / SCENE).read_bytes())}
     problem = httpx2.post(f"{server_url}/v1/depth", files=files, data={"scene": "moon"}).json()
@@ -297,7 +301,7 @@ def test_the_server_says_what_is_wrong_in_its_own_words(
     watched_page.check()
 
 
-def test_a_key_stays_in_the_page(runner: asyncio.Runner, watched_page: Watched) -> None:
+def test_a_key_stays_in_the_page(runner: asyncio.Runner, watched_page: WatchedPage) -> None:
     secret = "ds-never-kept"
 
     async def walk(page: Page) -> None:

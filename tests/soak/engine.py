@@ -57,7 +57,7 @@ MOST_WITHOUT_FAULT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TaskRequest:
     """A task with its options, and its head."""
 
     task: AnyTask
@@ -78,7 +78,7 @@ class Counts:
     wrong: Counter[str] = field(default_factory=Counter)
 
 
-def list_asks(heads: OpenHeads) -> list[Ask]:
+def list_requests(heads: OpenHeads) -> list[TaskRequest]:
     """Four tasks on the embedded backbone."""
     rounds = zero_shot.RoundsRequest(n_samples=[4], to_keep=[1])
     options: dict[Any, Any] = {
@@ -87,7 +87,7 @@ def list_asks(heads: OpenHeads) -> list[Ask]:
         features.TASK: features.FeaturesOptions(),
         zero_shot.TASK: zero_shot.ZeroShotOptions(labels=LABELS, schedule=rounds),
     }
-    return [Ask(task, heads.require(task), own) for task, own in options.items()]
+    return [TaskRequest(task, heads.require(task), own) for task, own in options.items()]
 
 
 def numbers_of(task: str, result: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -108,12 +108,12 @@ class Soak:
         self.worker, self.chance, self.counts = worker, chance, Counts()
         drawn = np.random.default_rng(chance.randrange(1 << 30))
         self.pictures = [DecodedImage(drawn.integers(0, 256, (96, 128, 3), dtype=np.uint8)) for _ in range(PICTURES)]
-        self.asks = list_asks(heads)
+        self.requests = list_requests(heads)
         self.model = FaultyBackbone(heads.backbone, self._fault)  # type: ignore[arg-type]
         direct = DirectEngine(heads.backbone)
         self.references = {
-            (ask.task.name, place): numbers_of(ask.task.name, complete(self._run(direct, ask, place)))
-            for ask in self.asks
+            (request.task.name, place): numbers_of(request.task.name, complete(self._run(direct, request, place)))
+            for request in self.requests
             for place in range(PICTURES)
         }
 
@@ -132,14 +132,14 @@ class Soak:
             self.counts.faults["failed"] += 1
             raise RuntimeError("injected")
 
-    def _run(self, engine: Any, ask: Ask, place: int) -> Any:
-        run: Any = ask.task.run
-        return run(engine, ask.head, Inputs((self.pictures[place],)), ask.options)
+    def _run(self, engine: Any, request: TaskRequest, place: int) -> Any:
+        run: Any = request.task.run
+        return run(engine, request.head, Inputs((self.pictures[place],)), request.options)
 
     async def _client(self) -> None:
         while time.monotonic() < self.ends:
-            ask, place = self.chance.choice(self.asks), self.chance.randrange(PICTURES)
-            task: asyncio.Future[Any] = asyncio.ensure_future(self._ask_once(ask, place))
+            request, place = self.chance.choice(self.requests), self.chance.randrange(PICTURES)
+            task: asyncio.Future[Any] = asyncio.ensure_future(self._send_once(request, place))
             if self.chance.random() < VANISHING:
                 await asyncio.sleep(self.chance.uniform(0, 0.5))
                 task.cancel()
@@ -151,11 +151,11 @@ class Soak:
                 self.counts.lost += 1
                 self.counts.wrong[repr(outcome)[:200]] += 1
             else:
-                self._compare(ask.task.name, place, outcome)
+                self._compare(request.task.name, place, outcome)
 
-    async def _ask_once(self, ask: Ask, place: int) -> Any:
-        with self.worker.session(ask.task.name, backbone=self.model, bulk=self.chance.random() < 0.2) as session:
-            return await self._run(session, ask, place)
+    async def _send_once(self, request: TaskRequest, place: int) -> Any:
+        with self.worker.session(request.task.name, backbone=self.model, bulk=self.chance.random() < 0.2) as session:
+            return await self._run(session, request, place)
 
     def _compare(self, task: str, place: int, result: Any) -> None:
         self.counts.answers[task] += 1

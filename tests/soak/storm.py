@@ -48,7 +48,7 @@ _ATTACKERS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class UsualRequest:
     """A usual request: path, body and content type."""
 
     path: str
@@ -71,7 +71,7 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ResourceUse:
     """The resources of a process. memory in bytes."""
 
     memory: int
@@ -79,11 +79,11 @@ class Use:
     threads: int
 
 
-def use_of(pid: int) -> Use:
+def use_of(pid: int) -> ResourceUse:
     """The resources of a process, by /proc."""
     folder = Path(f"/proc/{pid}")
     resident = int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return Use(resident, len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir())))
+    return ResourceUse(resident, len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir())))
 
 
 def pictures(count: int, seed: int) -> list[bytes]:
@@ -96,22 +96,22 @@ def pictures(count: int, seed: int) -> list[bytes]:
     return files
 
 
-def usual_requests(seed: int) -> list[Usual]:
+def usual_requests(seed: int) -> list[UsualRequest]:
     """Requests of several tasks and both kinds of bodies."""
     requests = []
     for number, picture in enumerate(pictures(24, seed)):
         image = ("image", "a.png", picture)
         kind = number % 4
         if kind == 0:
-            requests.append(Usual("/v1/features", *form([image, ("timesteps", "", b"[50, 300]")])))
+            requests.append(UsualRequest("/v1/features", *form([image, ("timesteps", "", b"[50, 300]")])))
         elif kind == 1:
             few = ("schedule", "", b'{"n_samples": [4], "to_keep": [1]}')
             parts = [image, ("labels", "", b"a zero"), ("labels", "", b"a red ball"), few]
-            requests.append(Usual("/v1/classify/zero-shot", *form(parts)))
+            requests.append(UsualRequest("/v1/classify/zero-shot", *form(parts)))
         elif kind == 2:
-            requests.append(Usual("/v1/depth?maps=false", picture, "image/png"))
+            requests.append(UsualRequest("/v1/depth?maps=false", picture, "image/png"))
         else:
-            requests.append(Usual("/v1/features?timesteps=100", picture, "image/png"))
+            requests.append(UsualRequest("/v1/features?timesteps=100", picture, "image/png"))
     return requests
 
 
@@ -136,7 +136,7 @@ def is_equal(actual: Any, expected: Any) -> bool:
 class Storm:
     """Clients of one server."""
 
-    def __init__(self, url: str, requests: list[Usual], references: list[Any], chance: random.Random) -> None:
+    def __init__(self, url: str, requests: list[UsualRequest], references: list[Any], chance: random.Random) -> None:
         self.url, self.requests, self.references, self.chance = url, requests, references, chance
         self.findings = Findings()
         self.ends = 0.0
@@ -245,7 +245,7 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
             process.kill()
 
 
-def ask_alone(url: str, requests: list[Usual]) -> list[Any]:
+def ask_alone(url: str, requests: list[UsualRequest]) -> list[Any]:
     """The answers, one after another."""
     answers = []
     with httpx2.Client(base_url=url, timeout=60) as client:
@@ -294,8 +294,8 @@ def judge(
     findings: Findings,
     idle: list[float],
     times: list[float],
-    before: Use,
-    after: Use,
+    before: ResourceUse,
+    after: ResourceUse,
     unequal_after: int,
     clients: int,
     seconds: float,

@@ -13,7 +13,7 @@ from backbones.errors import DeadlinePassed, InvalidInput
 from service.api.streams import Report, event_stream, wants_events
 
 
-class Told(BaseModel):
+class Number(BaseModel):
     number: int
 
 
@@ -30,10 +30,10 @@ async def stream(work: object) -> str:
 
 def test_progress_comes_before_the_answer() -> None:
     async def work(report: Report) -> BaseModel:
-        report(Told(number=1))
+        report(Number(number=1))
         await asyncio.sleep(0)
-        report(Told(number=2))
-        return Told(number=3)
+        report(Number(number=2))
+        return Number(number=3)
 
     assert asyncio.run(stream(work)) == (
         'event: progress\ndata: {"number":1}\n\n'
@@ -44,7 +44,7 @@ def test_progress_comes_before_the_answer() -> None:
 
 def test_an_error_after_the_first_event_is_the_last_event() -> None:
     async def work(report: Report) -> BaseModel:
-        report(Told(number=1))
+        report(Number(number=1))
         raise DeadlinePassed("too late", hint="be quick")
 
     first, last = asyncio.run(stream(work)).strip().split("\n\n")
@@ -65,12 +65,12 @@ def test_a_reader_that_leaves_ends_the_work() -> None:
     ended = []
 
     async def work(report: Report) -> BaseModel:
-        report(Told(number=1))
+        report(Number(number=1))
         try:
             await asyncio.Event().wait()
         finally:
             ended.append(True)
-        return Told(number=2)
+        return Number(number=2)
 
     async def leave() -> None:
         response = await event_stream(request(), work)

@@ -38,7 +38,7 @@ def test_kept_memory_is_given_back_also_below_a_block_in_use() -> None:
     assert after < with_blocks - 80
 
 
-class Ended(Exception):
+class EndOfReadings(Exception):
     """There are no more readings."""
 
 
@@ -51,10 +51,10 @@ def count_until_returned(readings: list[float]) -> list[int]:
         read[0] += 1
         value = next(left, None)
         if value is None:
-            raise Ended
+            raise EndOfReadings
         return value
 
-    with pytest.raises(Ended):
+    with pytest.raises(EndOfReadings):
         asyncio.run(give_back_when_idle(work_done, lambda: calls.append(read[0] - 1), look_seconds=0))
     return calls
 

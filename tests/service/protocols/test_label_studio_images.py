@@ -71,7 +71,7 @@ def studio(locations: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
         server.server_close()
 
 
-class Fetched:
+class FetcherOfAddresses:
     """A stand-in for the fetcher of images; it returns the address."""
 
     async def fetch(self, url: ImageUrl, *, field: str, most_bytes: int) -> bytes:
@@ -80,7 +80,7 @@ class Fetched:
 
 def read(url: str, address: str, *, enabled: bool = True, task_id: object = 7) -> bytes:
     settings = load_settings(label_studio={"url": url, "api_key": "key"}, urls={"enabled": enabled})
-    state: Any = SimpleNamespace(settings=settings, fetcher=Fetched())
+    state: Any = SimpleNamespace(settings=settings, fetcher=FetcherOfAddresses())
 
     async def read_one() -> bytes:
         async with studio_images(state) as images:

@@ -73,7 +73,7 @@ def test_refcoco_gives_every_sentence_and_counts_overlaps_twice(refcoco: Callabl
         list(refcoco_samples(folder, folder / "train2014", split="testB"))
 
 
-class Hostile:
+class Payload:
     """An object that runs a command when it is unpickled."""
 
     def __reduce__(self) -> Any:
@@ -83,7 +83,7 @@ class Hostile:
 def test_a_pickle_that_would_run_something_is_refused(
     refcoco: Callable[[Any], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = refcoco([Hostile()])
+    folder = refcoco([Payload()])
     monkeypatch.chdir(folder)
     with pytest.raises(InvalidInput, match="safely"):
         read_refs(folder / "refs(unc).p")

@@ -23,7 +23,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentRequest:
     """One request."""
 
     method: str
@@ -38,7 +38,7 @@ class Script:
 
     url: str = ""
     replies: list[Reply] = field(default_factory=list)
-    requests: list[Sent] = field(default_factory=list)
+    requests: list[SentRequest] = field(default_factory=list)
 
     def answer(self, value: Any, status: int = 200, **headers: str) -> None:
         """Add an answer of JSON. headers: `Retry_After="3"`."""
@@ -50,7 +50,7 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            script.requests.append(Sent(self.command, self.path, dict(self.headers), body))
+            script.requests.append(SentRequest(self.command, self.path, dict(self.headers), body))
             reply = script.replies.pop(0)
             self.send_response(reply.status)
             for name, value in reply.headers.items():
