@@ -219,10 +219,12 @@ def _timesteps(folder: Path, case: str, info: Any, tensors: TrackedTensors | Non
                 "noise_index_first": visited,
                 "rows": candidates * len(own),
             }
-            wanted = {key: expected if key == "new_timesteps" else original[key] for key in own_fields}
+            expected_fields = {key: expected if key == "new_timesteps" else original[key] for key in own_fields}
             # The original records no candidates and no noise for a round that adds nothing.
-            wanted = {key: own_fields[key] if value is None and not own else value for key, value in wanted.items()}
-            yield exact(case, f"{stored['name']}.round{number}", own_fields, wanted)
+            expected_fields = {
+                key: own_fields[key] if value is None and not own else value for key, value in expected_fields.items()
+            }
+            yield exact(case, f"{stored['name']}.round{number}", own_fields, expected_fields)
             candidates, visited = keep, visited + len(own)
         yield exact(case, f"{stored['name']}.evaluated_timesteps", visited, stored["evaluated_timesteps"])
 

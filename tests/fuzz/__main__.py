@@ -59,11 +59,11 @@ def main() -> int:
         print(f"{count:6}  {operation}  {media_type}  {status}")
     print(f"{time.monotonic() - started:.0f} s, {len(findings.not_http)} requests that the HTTP parser refused")
     print("\n".join(problem[:300] for problem in findings.not_http))
-    tell("server error", findings.server_errors)
-    tell("contradiction", findings.contradictions)
-    tell("damaged image", crashes)
-    tell("hostile body", bodies)
-    tell("hostile archive", archives)
+    print_findings("server error", findings.server_errors)
+    print_findings("contradiction", findings.contradictions)
+    print_findings("damaged image", crashes)
+    print_findings("hostile body", bodies)
+    print_findings("hostile archive", archives)
     print(
         f"fuzz: {findings.count} API cases, {len(findings.server_errors)} server errors, "
         f"{len(findings.contradictions)} contradictions; {arguments.images + arguments.uploads} damaged images, "
@@ -73,7 +73,7 @@ def main() -> int:
     return 1 if findings.server_errors or findings.contradictions or crashes or bodies or archives else 0
 
 
-def tell(what: str, texts: Mapping[str, str]) -> None:
+def print_findings(what: str, texts: Mapping[str, str]) -> None:
     """Print the findings, each with what reproduces it."""
     for name, text in texts.items():
         print(f"\n{what}: {name}\n    " + text[:2000].replace("\n", "\n    "))

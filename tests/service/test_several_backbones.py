@@ -212,8 +212,8 @@ def test_a_model_is_loaded_and_unloaded_by_hand(
     start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
     server = start_server(models_folder=models_folder, models="sd15,vpd-depth,sd21", pinned_models="sd21")
-    gone = server.client.post("/v1/models/sd15/unload").json()
-    assert (gone["state"], gone["users"]) == ("UNAVAILABLE", 0)
+    unloaded = server.client.post("/v1/models/sd15/unload").json()
+    assert (unloaded["state"], unloaded["users"]) == ("UNAVAILABLE", 0)
     assert {model["id"]: model["state"] for model in server.client.get("/v1/models").json()["models"]} == {
         "sd15": "UNAVAILABLE", "vpd-depth": "UNAVAILABLE", "sd21": "READY",
     }  # fmt: skip

@@ -259,19 +259,19 @@ def ask_alone(url: str, requests: list[UsualRequest]) -> list[Any]:
 def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
     """The figures in one line, and the faults."""
     requests, chance = usual_requests(seed), random.Random(seed)
-    _tell("the server starts")
+    _print_stage("the server starts")
     with served(folder) as (url, pid):
-        _tell("each request alone")
+        _print_stage("each request alone")
         references = ask_alone(url, requests)
         with start_pinger(url, _IDLE_SECONDS) as pinger:
             idle = read_times(pinger)
         hostile = attacks(pictures(1, seed)[0], str(folder / "pictures"))
-        _tell("the server warms up")
+        _print_stage("the server warms up")
         # Threads and freed memory that a server keeps after load are part of its state at rest.
         asyncio.run(Storm(url, requests, references, chance).run(min(_WARM_UP_SECONDS, seconds), clients, hostile))
         time.sleep(_SETTLE_SECONDS)
         before = use_of(pid)
-        _tell("the storm")
+        _print_stage("the storm")
         load = Storm(url, requests, references, chance)
         with start_pinger(url, seconds) as pinger:
             asyncio.run(load.run(seconds, clients, hostile))
@@ -285,7 +285,7 @@ def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str
     return judge(load.findings, idle, times, before, after, unequal_after, clients, seconds)
 
 
-def _tell(stage: str) -> None:
+def _print_stage(stage: str) -> None:
     """Print the stage that begins, with the load of the machine."""
     print(f"{time.strftime('%X')} load {os.getloadavg()[0]:.1f}: {stage}", file=sys.stderr, flush=True)
 

@@ -55,8 +55,8 @@ def list_models(tmp_path: Path) -> set[str]:
 
 
 def test_a_model_is_fetched_verified_and_entered(add: Add, hub: FileHub, tmp_path: Path) -> None:
-    said: list[str] = []
-    entry = add(say=said.append)
+    messages: list[str] = []
+    entry = add(say=messages.append)
     assert sorted(hub.fetched) == [
         "decoder/decoder.safetensors",
         "scheduler/scheduler_config.json",
@@ -70,15 +70,15 @@ def test_a_model_is_fetched_verified_and_entered(add: Add, hub: FileHub, tmp_pat
     assert entry.files.keys() == {"unet/config.json", UNET, "head.safetensors"}
     assert problems(entry, PUBLISHED) == []
     assert list((tmp_path / "models/.incoming").iterdir()) == []
-    assert said[-1].startswith("sdpose-body is ready: ")
+    assert messages[-1].startswith("sdpose-body is ready: ")
 
 
 def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
     first = add()
     hub.fetched.clear()
-    said: list[str] = []
-    assert add(say=said.append) == first
-    assert said == ["sdpose-body is there already, and verified"]
+    messages: list[str] = []
+    assert add(say=messages.append) == first
+    assert messages == ["sdpose-body is there already, and verified"]
     assert hub.fetched == []
     with pytest.raises(InvalidInput, match="exists already: sdpose-body from owner/small-sd"):
         add(source="owner/other")

@@ -104,13 +104,13 @@ def test_rows_of_several_requests_share_batches(published_model: Published, imag
             return (await estimate_poses(request, model, image, boxes)).scores
 
     async def both() -> list[NDArray[np.float32]]:
-        asking = [asyncio.create_task(ask(BOXES)), asyncio.create_task(ask(BOXES[::-1]))]
-        while not all(task.done() for task in asking):
+        tasks = [asyncio.create_task(ask(BOXES)), asyncio.create_task(ask(BOXES[::-1]))]
+        while not all(task.done() for task in tasks):
             await asyncio.sleep(0)
             # Steps are taken by hand, and only once every request that goes on waits for the device.
             if all(request.waiting for request in engine._queue.requests.values()):
                 engine.step()
-        return [task.result() for task in asking]
+        return [task.result() for task in tasks]
 
     first, second = asyncio.run(both())
     engine.stop()

@@ -84,8 +84,8 @@ def test_a_u_net_with_a_tensor_less_is_refused(
     own_backbone: StableDiffusion, original_file: Any, tmp_path: Path
 ) -> None:
     tensors = load_file(original_file("depth"))
-    gone = next(key for key in tensors if "diffusion_model.middle_block" in key)
-    save_file({key: tensor for key, tensor in tensors.items() if key != gone}, tmp_path / "broken.safetensors")
+    missing_key = next(key for key in tensors if "diffusion_model.middle_block" in key)
+    save_file({key: tensor for key, tensor in tensors.items() if key != missing_key}, tmp_path / "broken.safetensors")
     with pytest.raises(CheckpointError, match="mid_block"):
         open_head(own_backbone, "depth", tmp_path / "broken.safetensors")
 

@@ -336,11 +336,11 @@ def test_changes_that_cannot_be_made_are_refused(server: Server, check_problem: 
     assert "the labels 'zero' and 'one'" in check_problem(twice, 422, "invalid-input")["detail"]
 
 
-@pytest.mark.parametrize("thing", ["x", "0" * 16, "..%2f..%2fetc", "zero-shots", "%00"])
-def test_ids_that_were_never_created_are_not_found(server: Server, check_problem: Any, thing: str, png: bytes) -> None:
+@pytest.mark.parametrize("name", ["x", "0" * 16, "..%2f..%2fetc", "zero-shots", "%00"])
+def test_ids_that_were_never_created_are_not_found(server: Server, check_problem: Any, name: str, png: bytes) -> None:
     for response in (
-        server.client.get(f"{ROUTE}/{thing}"),
-        server.client.post(f"/v1/classify/{thing}", files={"image": png}),
+        server.client.get(f"{ROUTE}/{name}"),
+        server.client.post(f"/v1/classify/{name}", files={"image": png}),
     ):
         assert response.status_code == 404
 

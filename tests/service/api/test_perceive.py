@@ -42,7 +42,7 @@ def test_zero_shot_goes_with_the_others(dense_server: Server, png: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    ("tasks", "said"),
+    ("tasks", "parts"),
     [
         ({"zero-shot": {"labels": ["a", "b"], "trails": 2}}, ("tasks.zero-shot.trails", "trials")),
         ({"zero-shot": {"labels": ["a", "b"], "format": "png"}}, ("tasks.zero-shot.format", "json")),
@@ -50,8 +50,8 @@ def test_zero_shot_goes_with_the_others(dense_server: Server, png: bytes) -> Non
     ],
 )
 def test_an_invalid_task_is_reported_with_its_place(
-    server: Server, png: bytes, tasks: dict[str, object], said: tuple[str, ...]
+    server: Server, png: bytes, tasks: dict[str, object], parts: tuple[str, ...]
 ) -> None:
     response = server.client.post("/v1/perceive", json={"image": base64.b64encode(png).decode(), "tasks": tasks})
     assert response.status_code == 422
-    assert all(part in response.text for part in said), response.text
+    assert all(part in response.text for part in parts), response.text

@@ -104,12 +104,12 @@ def count_answers(server: Server, code: int) -> float:
 
 @pytest.mark.parametrize(("path", "content_type"), BODIES)
 def test_a_client_that_hangs_up_during_its_upload_is_no_fault(server: Server, path: str, content_type: str) -> None:
-    faults, gone = count_answers(server, 500), count_answers(server, 499)
+    faults, disconnects = count_answers(server, 500), count_answers(server, 499)
     host, _, port = server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\nContent-Length: 900000\r\n\r\n"
         connection.sendall(head.encode() + b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n')
-    while count_answers(server, 499) == gone:
+    while count_answers(server, 499) == disconnects:
         assert count_answers(server, 500) == faults
 
 

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.field
 
 
 @pytest.mark.parametrize(
-    ("filename", "disposition", "meant"),
+    ("filename", "disposition", "expected"),
     [
         ("a.png", "", "a.png"),
         ("C:\\pictures\\a.png", "", "a.png"),
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.field
         ("file", "form-data; filename*=UTF-8''caf%E9.png", "file"),
     ],
 )
-def test_a_sent_name_is_read_in_any_encoding(filename: str, disposition: str, meant: str) -> None:
-    assert sent_name(filename, disposition) == meant
+def test_a_sent_name_is_read_in_any_encoding(filename: str, disposition: str, expected: str) -> None:
+    assert sent_name(filename, disposition) == expected
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,8 @@ def test_a_concept_over_a_folder(full_server: Server, tmp_path: Path, check_prob
     files = {"file": ("a.png", PICTURES["a.png"])}
     again = begin(full_server, data={"task": "few-shot", "parameters": json.dumps(options)}, files=files)
     assert wait_for_end(full_server, again["id"])["reused"] == 0
-    gone = {"task": "few-shot", "parameters": json.dumps({"concepts": ["nothing"]})}
-    refused = full_server.client.post("/v1/jobs", data=gone, files={"file": ("a.png", PICTURES["a.png"])})
+    unknown = {"task": "few-shot", "parameters": json.dumps({"concepts": ["nothing"]})}
+    refused = full_server.client.post("/v1/jobs", data=unknown, files={"file": ("a.png", PICTURES["a.png"])})
     check_problem(refused, 404, "nothing-stored")
 
 

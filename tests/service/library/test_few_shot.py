@@ -294,10 +294,10 @@ def test_the_last_shot_and_unknown_shots_stay(few_shot_server: Server, check_pro
 def test_a_concept_deleted_while_in_use_answers_or_is_gone(few_shot_server: Server) -> None:
     concept = add_concept(few_shot_server, 1, 2)["id"]
     with ThreadPoolExecutor(6) as pool:
-        asking = [pool.submit(segment, few_shot_server, concepts=[concept]) for _ in range(5)]
-        gone = pool.submit(few_shot_server.client.delete, f"/v1/concepts/{concept}")
-        statuses = {future.result().status_code for future in asking}
-    assert gone.result().status_code == 204
+        answers = [pool.submit(segment, few_shot_server, concepts=[concept]) for _ in range(5)]
+        deletion = pool.submit(few_shot_server.client.delete, f"/v1/concepts/{concept}")
+        statuses = {future.result().status_code for future in answers}
+    assert deletion.result().status_code == 204
     assert statuses <= {200, 404}
 
 

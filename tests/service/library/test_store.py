@@ -50,18 +50,18 @@ def test_the_exported_file_is_what_unpacked_reads(store: Store) -> None:
 def test_a_thing_that_was_deleted_is_gone_for_everything(store: Store) -> None:
     added = store.add({}, TENSORS)
     store.delete(added.id)
-    for gone in (store.look, store.read, store.file, store.delete):
+    for method in (store.look, store.read, store.file, store.delete):
         with pytest.raises(NothingStored, match=added.id):
-            gone(added.id)
+            method(added.id)
     with pytest.raises(NothingStored):
         store.replace(added, {}, TENSORS)
     assert store.list() == []
 
 
-@pytest.mark.parametrize("thing", ["", "../../etc/passwd", "0" * 15, "0" * 17, "G" * 16, "0" * 16 + "\n", ".lock"])
-def test_an_id_that_was_never_created_is_unknown(store: Store, thing: str) -> None:
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "0" * 15, "0" * 17, "G" * 16, "0" * 16 + "\n", ".lock"])
+def test_an_id_that_was_never_created_is_unknown(store: Store, name: str) -> None:
     with pytest.raises(NothingStored):
-        store.look(thing)
+        store.look(name)
 
 
 def test_of_two_changes_that_began_alike_the_second_is_reported(store: Store) -> None:

@@ -55,11 +55,11 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             thread.join()
 
 
-def spans_of(asking: Callable[[Server], object], **settings: Any) -> Spans:
-    """The spans that a server sends until it has stopped, for the requests of `asking`."""
+def spans_of(send_requests: Callable[[Server], object], **settings: Any) -> Spans:
+    """The spans that a server sends until it has stopped, for the requests of `send_requests`."""
     with collector() as (url, sent):
         with running_server(telemetry={"otlp_endpoint": url, **settings}) as server:
-            asking(server)
+            send_requests(server)
         resources = [part.resource for request in sent for part in request.resource_spans]
         for resource in resources:
             assert {attribute.key: attribute.value.string_value for attribute in resource.attributes}[
