@@ -62,7 +62,7 @@ class Site:
     port: int
     trusted: ssl.SSLContext
     requests: list[tuple[str, str]] = field(default_factory=list)
-    wait_for_end: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str, host: str = HOST) -> str:
         """The address of a page."""
