@@ -125,7 +125,7 @@ def test_permissions_are_those_of_a_new_file(mode: int, file: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == expected
 
 
-def test_a_library_writes_by_the_path(file: Path) -> None:
+def test_a_library_can_write_to_the_path(file: Path) -> None:
     with replacing_path(file) as beside:
         assert beside.read_bytes() == b""
         save_file({"a": torch.ones(2)}, beside)
@@ -171,7 +171,7 @@ def test_long_names_have_room_beside(tmp_path: Path) -> None:
     assert contents(tmp_path) == {path.name: b"new"}
 
 
-def test_one_at_a_time_is_in_a_locked_folder(tmp_path: Path) -> None:
+def test_a_locked_folder_admits_one_thread_at_a_time(tmp_path: Path) -> None:
     order: list[str] = []
 
     def enter() -> None:

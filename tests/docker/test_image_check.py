@@ -75,7 +75,7 @@ def test_named_files_that_do_not_exist_are_not_passed_on(tmp_path: Path) -> None
         ("relative/wheels", None),
     ],
 )
-def test_the_folder_behind_a_place(place: str, folder: str | None) -> None:
+def test_a_local_index_is_a_folder(place: str, folder: str | None) -> None:
     assert local_folder(place) == (None if folder is None else Path(folder))
 
 

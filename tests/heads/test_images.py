@@ -29,7 +29,7 @@ def test_padding_goes_right_and_below_with_zero() -> None:
     assert pad_to_multiple(padded, 8).shape == padded.shape
 
 
-def test_the_two_ways_of_scaling_down_differ_as_they_should() -> None:
+def test_only_one_of_the_two_downscalings_has_antialias() -> None:
     stripes = np.zeros((64, 64, 3), dtype=np.uint8)
     stripes[:, ::4] = 252
     assert resize(stripes, (64, 16)).std() < 6  # with antialias a quarter is white everywhere

@@ -117,7 +117,7 @@ def test_a_training_that_diverges_is_reported() -> None:
         ({"kind": "attention", "pool_size": 9}, "pool_size"),
     ],
 )
-def test_a_head_that_cannot_be_is_refused(changes: dict[str, Any], field: str) -> None:
+def test_an_invalid_head_is_refused(changes: dict[str, Any], field: str) -> None:
     fields: dict[str, Any] = {"kind": "linear", "channels": (6,), "pool_size": 2, "timesteps": 1, **SMALL, **changes}
     with pytest.raises(InvalidInput) as refused:
         check_plan(HeadPlan(**fields), [8] * len(fields["channels"]))

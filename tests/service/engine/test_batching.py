@@ -133,7 +133,7 @@ def test_more_requests_than_places_all_get_their_turn() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12))
-def test_the_leader_has_its_share_however_short_the_others_are(lengths: list[int]) -> None:
+def test_the_leader_has_its_share_beside_short_requests(lengths: list[int]) -> None:
     queue, opened = build_queue(*[(False, [rows(count)]) for count in lengths])
     batch = choose_batch(queue.find_waiting(), limit_of)
     share = min(lengths[0], max(SIZES["unet"] // LEADER_PART, SIZES["unet"] // len(lengths)))

@@ -135,7 +135,7 @@ def test_a_call_that_another_batch_ends_keeps_its_place() -> None:
     assert short.place == before
 
 
-def test_to_be_encoded_is_a_turn() -> None:
+def test_an_encode_is_a_turn() -> None:
     queue = RequestQueue(100)
     request, other = (submit_call(queue, Call("encode", [0], lambda answer: None)) for _ in range(2))
     take(queue, {request: 1})

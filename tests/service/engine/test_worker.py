@@ -527,7 +527,7 @@ def test_two_lanes_run_two_batches_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(("on_host", "thread"), [(True, "host"), (False, "device")])
-def test_functions_run_where_they_belong(on_host: bool, thread: str) -> None:
+def test_functions_run_on_the_thread_of_the_setting(on_host: bool, thread: str) -> None:
     async def ask() -> str:
         with worker.session("task") as session:
             name: str = await session.run(lambda: current_thread().name)

@@ -186,7 +186,7 @@ def test_no_more_requests_at_a_time_than_the_limit(path: Path) -> None:
     assert (first.status_code, third.status_code) == (204, 204)
 
 
-def test_a_place_is_given_back_when_the_app_fails(path: Path) -> None:
+def test_a_place_is_released_if_the_app_fails(path: Path) -> None:
     async def fails(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("a fault")
 

@@ -83,7 +83,7 @@ def test_a_key_ends_when_it_expires(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"version": 2, "keys": []}', '{"keys": [{"id": "x"}]}', None])
-def test_a_file_that_is_damaged_or_taken_away_closes_the_door(path: Path, damage: str | None) -> None:
+def test_with_a_damaged_or_missing_file_no_key_is_valid(path: Path, damage: str | None) -> None:
     _, text = create_key(path, "alice", now=NOW)
     store = KeyStore(path)
     assert store.find(text, NOW) is not None

@@ -171,7 +171,7 @@ def test_a_client_that_takes_nothing_of_its_answer_is_cut_off() -> None:
     connect(run)
 
 
-def test_an_answer_that_is_taken_is_looked_at_no_more() -> None:
+def test_an_answer_that_the_client_has_read_is_no_longer_watched() -> None:
     async def run(protocol: BoundedProtocol, transport: Transport, timers: Timers) -> None:
         transport.waiting = 100
         protocol.pause_writing()

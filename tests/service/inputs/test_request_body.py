@@ -80,7 +80,7 @@ def test_an_address_is_an_image_only_where_addresses_are_on() -> None:
         validate(Body, body)
 
 
-def test_of_a_body_full_of_errors_the_first_are_reported() -> None:
+def test_the_first_errors_of_a_body_with_many_are_reported() -> None:
     wrong = b'{"count": "x", "labels": [' + b",".join([b"0"] * 5000) + b"]}"
     with pytest.raises(RequestValidationError) as caught:
         validate(Body, wrong, LimitSettings())

@@ -47,7 +47,7 @@ def test_the_rate_is_that_of_the_present_run() -> None:
     assert now.seconds_left == pytest.approx(30.0)
 
 
-def test_nothing_is_promised_before_the_list_is_whole_or_anything_is_done() -> None:
+def test_no_end_is_estimated_before_the_list_is_whole_and_enough_is_done() -> None:
     assert pace(replace(RUNNING, listed=False), 50.0).seconds_left is None
     assert pace(replace(RUNNING, done=18), 50.0).seconds_left is None
 

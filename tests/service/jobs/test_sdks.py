@@ -53,7 +53,7 @@ def read_by(other_python: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
-def test_they_read_what_we_meant(sdk_readings: dict[str, Any]) -> None:
+def test_the_sdks_read_our_files_as_meant(sdk_readings: dict[str, Any]) -> None:
     label_studio, cvat = sdk_readings["label_studio"], sdk_readings["datumaro"]
     assert label_studio["errors"] == []
     whole = [mask for masks_of_image in masks().values() for mask in masks_of_image if mask.any()]

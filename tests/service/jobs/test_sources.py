@@ -199,7 +199,7 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path, kind: Any, content:
     assert caught.value.hint
 
 
-def test_a_guess_that_fits_nothing_says_what_does(tmp_path: Path) -> None:
+def test_an_address_of_no_source_is_refused_with_those_that_fit(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no folder.*\.zip"):
         guess(str(tmp_path / "thing.doc"))
 

@@ -83,7 +83,7 @@ def test_a_video_of_any_name_is_a_video(settings: Settings, head: bytes) -> None
     assert keep(settings, ("blob", head)).kind == "video"
 
 
-def test_a_single_file_is_taken_for_what_it_is(settings: Settings) -> None:
+def test_the_kind_of_a_single_file_is_recognised(settings: Settings) -> None:
     assert keep(settings, ("clip.mp4", b"frames")).kind == "video"
     assert keep(settings, ("without-suffix", make_zip("a.png"))).kind == "zip"
 

@@ -70,7 +70,7 @@ def test_a_change_keeps_what_it_does_not_name() -> None:
 
 
 @pytest.mark.parametrize("change", ["unknown", "none left", "too many"])
-def test_a_change_that_cannot_be_is_refused(change: str) -> None:
+def test_an_invalid_change_is_refused(change: str) -> None:
     about, tensors = describe_concept("cup", [pair(0)])
     remove = {"unknown": ["nothing"], "none left": [about.shots[0].id], "too many": []}[change]
     add = [pair(1), pair(2)] if change == "too many" else []

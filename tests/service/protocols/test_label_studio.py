@@ -99,7 +99,7 @@ def predict(server: Server, config: str, *images: Any, **more: Any) -> Any:
     return server.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": config, **more})
 
 
-def test_it_is_up_and_takes_a_project(pose_server: Server) -> None:
+def test_the_ml_backend_is_up_and_accepts_a_project(pose_server: Server) -> None:
     for path in ("/label-studio/health", "/label-studio/"):
         assert pose_server.client.get(path).json() == {"status": "UP", "model_class": "diffsight"}
     sent = {"project": "12.17", "schema": NAMED, "hostname": "http://x", "access_token": "t", "extra_params": None}

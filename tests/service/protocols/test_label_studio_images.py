@@ -98,7 +98,7 @@ def test_images_in_a_storage_are_opened_by_label_studio() -> None:
             read(url, "s3://bucket/a.png", task_id="../1")
 
 
-def test_it_may_send_on_to_another_host_which_never_sees_the_token() -> None:
+def test_a_redirect_to_another_host_does_not_send_the_token() -> None:
     signed = "https://bucket.example.org/a.png?signature=1"
     with studio({"/tasks/7/resolve/": signed, "/data/a": "/user/login/", "/data/b": "/data/b"}) as (url, _):
         assert read(url, "s3://bucket/a.png") == signed.encode()
