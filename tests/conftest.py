@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from service.state import AppState
     from service.tasks import AnyTask
 
-# As `diffsight` itself does, and before torch is loaded: threads that spin make a busy machine crawl.
+# As `diffsight` does, before torch is loaded: spinning threads slow a busy machine down.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# API keys of who runs the tests are none of the tests' business, here and in the commands that they start.
+# Neither these tests nor the commands that they start use the API keys of the user who runs them.
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "diffsight-tests-without-configuration")
-# What the servers of one run keep for callers is nobody else's.
+# The servers of one run have a data folder of their own.
 _DATA = tempfile.TemporaryDirectory(prefix="diffsight-tests-data-")
 os.environ["XDG_DATA_HOME"] = _DATA.name
 
@@ -38,7 +38,7 @@ WITHOUT_HEADS = Path(__file__).parent / "conformance/fixtures/diffusion_classifi
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it listens, a client for it, and the state behind it."""
+    """A running server: its address, a client for it, and its state."""
 
     url: str
     client: httpx2.Client
@@ -50,9 +50,9 @@ StartServer = Callable[..., Server]
 
 @contextmanager
 def running_server(
-    *, fetcher: UrlFetcher | None = None, tasks: tuple[AnyTask, ...] | None = None, **given: Any
+    *, fetcher: UrlFetcher | None = None, tasks: tuple[AnyTask, ...] | None = None, **changes: Any
 ) -> Iterator[Server]:
-    """A server with `given` settings, warm, stopped at the end. fetcher, tasks: as for `create_app`."""
+    """A warm server with these changes of the settings, stopped at the end. fetcher, tasks: as for `create_app`."""
     import uvicorn
 
     from service.app import create_app
@@ -60,9 +60,9 @@ def running_server(
     from service.tasks import TASKS
 
     ready = threading.Event()
-    # One thread: where cores are shared, torch's threads wait for each other longer than they compute.
-    engine = {"torch_threads": 1, **given.pop("engine", {})}
-    settings = load_settings(**{"device": "cpu", "engine": engine, **given})
+    # One thread: on shared cores torch's threads wait for each other longer than they compute.
+    engine = {"torch_threads": 1, **changes.pop("engine", {})}
+    settings = load_settings(**{"device": "cpu", "engine": engine, **changes})
     served = TASKS if tasks is None else tasks
     app = create_app(settings, tasks=served, on_started=lambda _: ready.set(), fetcher=fetcher)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
@@ -100,7 +100,7 @@ def server() -> Iterator[Server]:
 def start_server() -> Iterator[StartServer]:
     """Starts servers with settings of their own: `start_server(engine={"max_waiting_rows": 10})`."""
     with ExitStack() as stack:
-        yield lambda **given: stack.enter_context(running_server(**given))
+        yield lambda **changes: stack.enter_context(running_server(**changes))
 
 
 @pytest.fixture(scope="session")

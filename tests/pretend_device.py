@@ -1,8 +1,8 @@
 """A device that does not exist: tensors that say they are on `cuda:0`, and raise where CUDA would.
 
-The values lie on the CPU. Every operation is looked at before it runs: tensors of the CPU beside those of the device,
+The values are on the CPU. Every operation is checked before it runs: tensors of the CPU beside those of the device,
 number types that one kernel does not take together, a generator of the wrong device, and numpy of a device tensor are
-errors here as they are there. What it can not show: kernels, overflow of half precision, and errors that come late.
+errors as on CUDA. It cannot show kernels, overflow of half precision, and asynchronous errors.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DeviceTensor(torch.Tensor):
         copied = DeviceTensor(self.host.clone())
         return torch.nn.Parameter(copied, requires_grad=False) if getattr(self, "_is_param", False) else copied
 
-    # The rest is what torch does in C++, below what a subclass sees.
+    # The rest is done by torch in C++, below a subclass.
 
     def numpy(self, *_: Any, **__: Any) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
@@ -154,7 +154,7 @@ def _compute(name: str, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _cast(values: Any, kind: torch.dtype, to: torch.dtype) -> Any:
-    return tree_map(lambda one: one.to(to) if isinstance(one, Tensor) and one.dtype == kind else one, values)
+    return tree_map(lambda value: value.to(to) if isinstance(value, Tensor) and value.dtype == kind else value, values)
 
 
 def _check(name: str, func: Any, tensors: Sequence[Tensor], kwargs: Mapping[str, Any]) -> None:

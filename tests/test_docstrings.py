@@ -15,18 +15,18 @@ MODULES = sorted(file for folder in ("backbones", "heads") for file in (ROOT / f
 # `(B, C, h, w)`, `(N,)`, `(H, W, 3)`, `(..., 2h, 2w)`, `(*size, C)`: sizes without a word of prose between them.
 _SIZE = r"(?:\.\.\.|\*?[\w.^]+(?:\(\w+\))?(?: ?[x*+/-] ?[\w.^]+)*)"
 _SHAPE = re.compile(rf"\(({_SIZE}(?:, {_SIZE})+|{_SIZE},)\)")
-# One of them at least is a letter that stands for a size, a number, or named as a side: `(name, text)` is no shape.
+# At least one of them is a letter for a size, a number, or a named side: `(name, text)` is no shape.
 _SYMBOL = re.compile(r"\b[A-Z]\b|\d|\.\.\.|\*|\b(?:h|w|height|width|size|steps|images|persons)\b|\blen\(|,$")
 
 
 def says_shape(docstring: str) -> bool:
-    """Whether a text names the shape of an array, or says that any will do."""
-    shapes = (found.group(1) for found in _SHAPE.finditer(" ".join(docstring.split())))
+    """Whether a text names the shape of an array, or allows any shape."""
+    shapes = (match.group(1) for match in _SHAPE.finditer(" ".join(docstring.split())))
     return "any shape" in docstring or any(_SYMBOL.search(shape) for shape in shapes)
 
 
 def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Functions of a module and methods of its public classes, but for those that fulfil a protocol said elsewhere."""
+    """Functions of a module and methods of its public classes, except those of a protocol that has docstrings."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
             yield node

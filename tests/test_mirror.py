@@ -34,13 +34,13 @@ EXEMPT = {
 
 
 def product_files() -> list[str]:
-    """Modules that want a test file, by their path."""
+    """Modules that need a test file, by their path."""
     files = (file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py") if not file.name.startswith("__"))
     return sorted(path for file in files if (path := file.relative_to(ROOT).as_posix()) not in EXEMPT)
 
 
 def mirror_of(path: str) -> Path:
-    """Where the tests of a module are."""
+    """The path of a module's tests."""
     folder, _, name = path.rpartition("/")
     return ROOT / "tests" / folder / f"test_{name}"
 
@@ -53,7 +53,7 @@ def test_nine_files_of_ten_have_their_tests_at_the_same_path() -> None:
     assert share >= LEAST_SHARE, f"{share:.0%} of {len(files)} files have tests at their path; not:\n{lines}"
 
 
-def test_what_is_exempt_is_there_and_has_no_tests_of_its_own() -> None:
-    gone = [path for path in EXEMPT if not (ROOT / path).is_file()]
+def test_exempt_modules_exist_and_have_no_tests_of_their_own() -> None:
+    missing = [path for path in EXEMPT if not (ROOT / path).is_file()]
     tested = [path for path in EXEMPT if mirror_of(path).is_file()]
-    assert not gone + tested, f"take out of EXEMPT: {', '.join(gone + tested)}"
+    assert not missing + tested, f"take out of EXEMPT: {', '.join(missing + tested)}"

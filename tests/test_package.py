@@ -40,13 +40,13 @@ def test_the_wheel_holds_every_tracked_file_of_the_packages(wheel: Path) -> None
     assert built == set(listed)
 
 
-def test_the_changelog_tells_of_the_version() -> None:
+def test_the_changelog_has_the_version() -> None:
     newest = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert newest[1] == version()
 
 
-def test_the_command_tells_its_version() -> None:
+def test_the_command_prints_its_version() -> None:
     script = Path(sys.executable).with_name("diffsight")
     output = subprocess.run([str(script), "--version"], check=True, capture_output=True, text=True).stdout
     assert version() in output

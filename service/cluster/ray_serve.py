@@ -129,7 +129,7 @@ class Replica:
         with suppress(DiffsightError):
             models: ModelStore = self.app.state.server.models
             ids = [name for name, slot in models.slots.items() if slot.state == "READY"]
-            paths = [loaded.task.route for loaded in models.loaded()]
+            paths = [loaded.task.route for loaded in models.list_open()]
             return {"models": sorted({*ids, *paths}), "full": self._rows() >= ROWS_A_REPLICA}
         return {}
 

@@ -78,7 +78,7 @@ def vae_modules(levels: int, depth: int) -> Iterator[tuple[str, str]]:
             yield f"{stock}.conv_shortcut", f"{original}.nin_shortcut"
 
 
-def renamed(tensors: Mapping[str, Tensor], modules: Iterator[tuple[str, str]], prefix: str) -> dict[str, Tensor]:
+def rename_modules(tensors: Mapping[str, Tensor], modules: Iterator[tuple[str, str]], prefix: str) -> dict[str, Tensor]:
     names = dict(modules)
     result = {}
     for key, tensor in tensors.items():
@@ -95,7 +95,7 @@ def _ancestors(key: str) -> Iterator[str]:
 
 def vae_tensors(tensors: Mapping[str, Tensor], levels: int = 4, depth: int = 1) -> dict[str, Tensor]:
     """With the attention's projections as the 1x1 convolutions that they are in the original."""
-    original = renamed(tensors, vae_modules(levels, depth), "first_stage_model.")
+    original = rename_modules(tensors, vae_modules(levels, depth), "first_stage_model.")
     return {
         key: tensor[:, :, None, None] if ".attn_1." in key and tensor.ndim == 2 else tensor
         for key, tensor in original.items()
@@ -137,13 +137,13 @@ def single_file_tensors(folder: Path) -> dict[str, Tensor]:
     vae = load_file(folder / "vae/diffusion_pytorch_model.safetensors")
     text = load_file(folder / "text_encoder/model.safetensors")
     attends = (True, True, True, False)
-    tensors = renamed(unet, unet_modules(1, attends), "model.diffusion_model.") | vae_tensors(vae)
+    tensors = rename_modules(unet, unet_modules(1, attends), "model.diffusion_model.") | vae_tensors(vae)
     if folder.name == "sd1":
         tensors |= {f"cond_stage_model.transformer.text_model.{key}": tensor for key, tensor in text.items()}
         tensors["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
     else:
         tensors |= open_clip_tensors(text, layers=2)
-    # What training leaves behind: the noise schedule, a discriminator, counters.
+    # Tensors that training adds: the noise schedule, a discriminator, counters.
     tensors["betas"] = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     tensors["alphas_cumprod"] = (1 - tensors["betas"].double()).cumprod(0).float()
     tensors["first_stage_model.loss.logvar"] = torch.zeros(())
@@ -151,8 +151,8 @@ def single_file_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def averaged_only(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same checkpoint with the U-Net under the names that its running average has, and no other."""
+def keep_average_only(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same checkpoint with the U-Net under the names of its running average alone."""
     beginning = "model.diffusion_model."
     return {
         "model_ema.diffusion_model" + key.removeprefix(beginning).replace(".", "")

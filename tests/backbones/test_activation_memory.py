@@ -1,4 +1,4 @@
-"""What activations take, and how many items fit, for any sizes."""
+"""Memory of activations, and how many items fit, for any sizes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_half_precision_takes_half_and_what_is_not_known_bounds_nothing() -> Non
 
 @settings(deadline=None, derandomize=True)
 @given(st.floats(1, 1e12), st.floats(0, 1e12))
-def test_what_fits_takes_at_most_half_of_what_is_free_or_is_a_single_item(each: float, free: float) -> None:
+def test_a_batch_takes_at_most_half_of_the_free_memory_or_is_a_single_item(each: float, free: float) -> None:
     count = count_fitting(each, free)
     assert count is not None
     assert count == 1 or count * each <= free / 2

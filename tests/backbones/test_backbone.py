@@ -1,4 +1,4 @@
-"""What heads and engines may know of a backbone, whichever it is."""
+"""What every backbone tells heads and engines about itself."""
 
 from __future__ import annotations
 

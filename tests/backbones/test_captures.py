@@ -1,4 +1,4 @@
-"""Whatever a row captures is what plain diffusers computes on the same weights, whoever shares the batch."""
+"""Every capture equals what plain diffusers computes on the same weights, in any batch."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def random_row(
     return UNetRow(latents, timestep, context, **options)
 
 
-def alone(backbone: StableDiffusion, row: UNetRow) -> Captures:
+def run_alone(backbone: StableDiffusion, row: UNetRow) -> Captures:
     (captures,) = backbone.forward([row])
     return captures
 
 
-def plainly(unet: Any, row: UNetRow) -> Tensor:
+def run_plainly(unet: Any, row: UNetRow) -> Tensor:
     """The stock network's own answer to one row."""
     assert row.encoder_hidden_states is not None
     with torch.no_grad():
@@ -93,24 +93,24 @@ def plainly(unet: Any, row: UNetRow) -> Tensor:
     return output[0]
 
 
-def close(got: Tensor | None, expected: Tensor | None, message: str = "") -> None:
-    assert (got is None) == (expected is None), message
-    if got is not None and expected is not None:
+def close(actual: Tensor | None, expected: Tensor | None, message: str = "") -> None:
+    assert (actual is None) == (expected is None), message
+    if actual is not None and expected is not None:
         # Float32 rounds in proportion to the largest value of a map, not to each value of it.
         tolerance = 3e-5 * (1 + float(expected.abs().max()))
-        torch.testing.assert_close(got, expected, rtol=0, atol=tolerance, msg=lambda text: f"{message}: {text}")
+        torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance, msg=lambda text: f"{message}: {text}")
 
 
-def all_close(got: Captures, expected: Captures) -> None:
-    close(got.output, expected.output, "output")
-    close(got.noise_pred, expected.noise_pred, "noise_pred")
+def all_close(actual: Captures, expected: Captures) -> None:
+    close(actual.output, expected.output, "output")
+    close(actual.noise_pred, expected.noise_pred, "noise_pred")
     for field in ("features", "attention_maps"):
-        one, other = getattr(got, field), getattr(expected, field)
-        assert one.keys() == other.keys()
-        for name in one:
-            close(one[name], other[name], name)
-    assert got.keys_values.keys() == expected.keys_values.keys()
-    for name, bank in got.keys_values.items():
+        actual_tensors, expected_tensors = getattr(actual, field), getattr(expected, field)
+        assert actual_tensors.keys() == expected_tensors.keys()
+        for name in actual_tensors:
+            close(actual_tensors[name], expected_tensors[name], name)
+    assert actual.keys_values.keys() == expected.keys_values.keys()
+    for name, bank in actual.keys_values.items():
         close(bank.keys, expected.keys_values[name].keys, name)
         close(bank.values, expected.keys_values[name].values, name)
 
@@ -118,16 +118,16 @@ def all_close(got: Captures, expected: Captures) -> None:
 @contextmanager
 def recorded(unet: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
     """First outputs of modules, by plain hooks."""
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def record(name: str, output: Any) -> None:
-        found.setdefault(name, output[0] if isinstance(output, tuple) else output)
+        outputs.setdefault(name, output[0] if isinstance(output, tuple) else output)
 
     handles = [
         unet.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: record(name, output))
         for name in names
     ]
-    yield found
+    yield outputs
     for handle in handles:
         handle.remove()
 
@@ -138,14 +138,14 @@ def recorded(unet: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tens
 def test_output_and_features_are_the_stock_networks(backbone: StableDiffusion, unet: Any) -> None:
     row = random_row(1)
     with recorded(unet, FEATURES) as expected:
-        output = plainly(unet, row)
-    got = alone(backbone, row)
-    close(got.output, output)
+        output = run_plainly(unet, row)
+    captures = run_alone(backbone, row)
+    close(captures.output, output)
     for name in FEATURES:
-        close(got.features[name], expected[name][0], name)
+        close(captures.features[name], expected[name][0], name)
 
 
-class WrittenOut:
+class PlainAttention:
     """Attention with every step written out, beside the stock processor that does not fuse; keeps probabilities."""
 
     def __init__(self) -> None:
@@ -178,23 +178,23 @@ def test_attention_maps_are_the_probabilities_averaged_over_heads(
 ) -> None:
     row = random_row(2, tokens=tokens, size=size)
     before = dict(unet.attn_processors)
-    written_out = {name: WrittenOut() for name in CROSS}
+    written_out = {name: PlainAttention() for name in CROSS}
     unet.set_attn_processor(before | {f"{name}.processor": written_out[name] for name in CROSS})
-    output = plainly(unet, row)
+    output = run_plainly(unet, row)
     unet.set_attn_processor(before)
 
-    got = alone(backbone, row)
-    close(got.output, output)
+    captures = run_alone(backbone, row)
+    close(captures.output, output)
     for name in CROSS:
         expected = written_out[name].probabilities.mean(dim=0).T
-        got_map = got.attention_maps[name]
-        assert len(got_map) == tokens
-        close(got_map.flatten(1), expected.float(), name)
-        torch.testing.assert_close(got_map.sum(dim=0), torch.ones_like(got_map[0]))
+        attention_map = captures.attention_maps[name]
+        assert len(attention_map) == tokens
+        close(attention_map.flatten(1), expected.float(), name)
+        torch.testing.assert_close(attention_map.sum(dim=0), torch.ones_like(attention_map[0]))
 
 
 def test_maps_have_the_height_and_width_of_their_level(backbone: StableDiffusion) -> None:
-    maps = alone(backbone, random_row(2, size=(5, 7))).attention_maps
+    maps = run_alone(backbone, random_row(2, size=(5, 7))).attention_maps
     assert [tuple(maps[name].shape[1:]) for name in CROSS] == [(5, 7), (1, 1), (3, 4)]
 
 
@@ -202,34 +202,34 @@ def test_keys_and_values_are_the_projections_of_the_normed_tokens(backbone: Stab
     row = random_row(3)
     norms = tuple(name.replace("attn1", "norm1") for name in OWN)
     with recorded(unet, norms) as normed:
-        plainly(unet, row)
-    got = alone(backbone, row).keys_values
+        run_plainly(unet, row)
+    banks = run_alone(backbone, row).keys_values
     for name, norm in zip(OWN, norms, strict=True):
         attention, tokens = unet.get_submodule(name), normed[norm][0]
-        close(got[name].keys, tokens @ attention.to_k.weight.T)
-        close(got[name].values, tokens @ attention.to_v.weight.T)
+        close(banks[name].keys, tokens @ attention.to_k.weight.T)
+        close(banks[name].values, tokens @ attention.to_v.weight.T)
 
 
 def test_noise_pred_is_the_output_or_follows_from_v(backbone: StableDiffusion, unet: Any) -> None:
     row = random_row(4, timestep=600)
-    got, output = alone(backbone, row), plainly(unet, row)
+    captures, output = run_alone(backbone, row), run_plainly(unet, row)
     if backbone.description.prediction_type == "epsilon":
-        close(got.noise_pred, output)
+        close(captures.noise_pred, output)
     else:
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
         alpha = float((1 - betas).cumprod(0)[600])
-        close(got.noise_pred, alpha**0.5 * output + (1 - alpha) ** 0.5 * row.latents)
-        assert got.noise_pred is not None
-        assert not torch.allclose(got.noise_pred, output, atol=0.01)
+        close(captures.noise_pred, alpha**0.5 * output + (1 - alpha) ** 0.5 * row.latents)
+        assert captures.noise_pred is not None
+        assert not torch.allclose(captures.noise_pred, output, atol=0.01)
 
 
 def test_only_what_was_requested_comes_back(backbone: StableDiffusion) -> None:
-    got = alone(backbone, random_row(1, capture=Capture(noise_pred=True, features=("mid_block",))))
-    assert got.output is None
-    assert got.noise_pred is not None
-    assert got.features.keys() == {"mid_block"}
-    assert not got.attention_maps
-    assert not got.keys_values
+    captures = run_alone(backbone, random_row(1, capture=Capture(noise_pred=True, features=("mid_block",))))
+    assert captures.output is None
+    assert captures.noise_pred is not None
+    assert captures.features.keys() == {"mid_block"}
+    assert not captures.attention_maps
+    assert not captures.keys_values
 
 
 # ---- batches ----
@@ -288,22 +288,22 @@ def test_a_row_does_not_depend_on_its_batch_mates(batch: tuple[str, list[UNetRow
     for row in rows:
         MODELS[name].check(row)
     together = MODELS[name].forward(rows)
-    for row, got in zip(rows, together, strict=True):
-        all_close(got, alone(MODELS[name], row))
+    for row, captures in zip(rows, together, strict=True):
+        all_close(captures, run_alone(MODELS[name], row))
 
 
 def test_rows_keep_their_order(backbone: StableDiffusion) -> None:
     rows = [random_row(seed, tokens=1 + seed) for seed in range(5)]
     forward, backward = backbone.forward(rows), backbone.forward(rows[::-1])
-    for got, expected in zip(forward, backward[::-1], strict=True):
-        all_close(got, expected)
+    for captures, expected in zip(forward, backward[::-1], strict=True):
+        all_close(captures, expected)
 
 
 def test_a_name_given_twice_is_captured_once_and_from_its_own_row(backbone: StableDiffusion) -> None:
     twice = Capture(features=("mid_block", "mid_block"), attention_maps=CROSS[:1] * 2, keys_values=OWN[:1] * 2)
     rows = [random_row(1, capture=twice), random_row(2, capture=Capture(output=True))]
     once = replace(rows[0], capture=Capture(features=("mid_block",), attention_maps=CROSS[:1], keys_values=OWN[:1]))
-    all_close(backbone.forward(rows)[0], alone(backbone, once))
+    all_close(backbone.forward(rows)[0], run_alone(backbone, once))
 
 
 def test_number_types_of_batch_mates_do_not_matter(backbone: StableDiffusion) -> None:
@@ -311,7 +311,7 @@ def test_number_types_of_batch_mates_do_not_matter(backbone: StableDiffusion) ->
     assert exact.encoder_hidden_states is not None
     coarse = replace(random_row(2, tokens=3), latents=random_row(2).latents.half())
     coarse = replace(coarse, encoder_hidden_states=torch.randn(3, 32).half())
-    all_close(backbone.forward([coarse, exact])[1], alone(backbone, exact))
+    all_close(backbone.forward([coarse, exact])[1], run_alone(backbone, exact))
 
 
 def test_a_row_that_overflows_keeps_it_to_itself(backbone: StableDiffusion) -> None:
@@ -320,7 +320,7 @@ def test_a_row_that_overflows_keeps_it_to_itself(backbone: StableDiffusion) -> N
     first, second = backbone.forward([broken, sound])
     assert first.output is not None
     assert first.output.isnan().any()
-    all_close(second, alone(backbone, sound))
+    all_close(second, run_alone(backbone, sound))
 
 
 # ---- second input convolutions ----
@@ -336,18 +336,18 @@ def test_a_row_enters_by_the_convolution_it_names(
     own = unet.conv_in
     unet.conv_in = convolution
     with recorded(unet, ("conv_in", "mid_block")) as expected:
-        output = plainly(unet, row)
+        output = run_plainly(unet, row)
     unet.conv_in = own
-    got = backbone.forward([row, random_row(6)])[0]
-    close(got.output, output)
-    close(got.features["conv_in"], expected["conv_in"][0])
-    close(got.features["mid_block"], expected["mid_block"][0])
+    captures = backbone.forward([row, random_row(6)])[0]
+    close(captures.output, output)
+    close(captures.features["conv_in"], expected["conv_in"][0])
+    close(captures.features["mid_block"], expected["mid_block"][0])
 
 
 # ---- banks ----
 
 
-class Concatenated:
+class ConcatenatedAttention:
     """Self-attention over own and bank tokens with every step written out, for one row."""
 
     def __init__(self, bank: KeysValues) -> None:
@@ -388,14 +388,14 @@ def test_a_bank_is_read_as_concatenated_tokens(shots: int, backbone: StableDiffu
     query = random_row(20, tokens=2, timestep=1, bank=bank)
 
     before = dict(unet.attn_processors)
-    unet.set_attn_processor(before | {f"{name}.processor": Concatenated(bank[name]) for name in layers})
-    expected = plainly(unet, query)
+    unet.set_attn_processor(before | {f"{name}.processor": ConcatenatedAttention(bank[name]) for name in layers})
+    expected = run_plainly(unet, query)
     unet.set_attn_processor(before)
 
     together = backbone.forward([query, random_row(21, tokens=77), replace(query, bank=None)])
     close(together[0].output, expected)
-    close(together[2].output, plainly(unet, query))
-    assert not torch.allclose(expected, plainly(unet, query), atol=1e-3)
+    close(together[2].output, run_plainly(unet, query))
+    assert not torch.allclose(expected, run_plainly(unet, query), atol=1e-3)
 
 
 def test_hidden_states_are_read_as_the_keys_and_values_that_they_give(backbone: StableDiffusion, unet: Any) -> None:
@@ -407,23 +407,23 @@ def test_hidden_states_are_read_as_the_keys_and_values_that_they_give(backbone: 
     states = {name: HiddenStates(captured.features[norm]) for name, norm in zip(layers, norms, strict=True)}
     query = random_row(20, tokens=2, bank=captured.keys_values)
     shorter = {name: HiddenStates(state.states[:5]) for name, state in states.items()}
-    expected = alone(backbone, query)
-    got = backbone.forward([replace(query, bank=states), replace(query, bank=shorter)])
-    all_close(got[0], expected)
-    assert got[1].output is not None
+    expected = run_alone(backbone, query)
+    captures = backbone.forward([replace(query, bank=states), replace(query, bank=shorter)])
+    all_close(captures[0], expected)
+    assert captures[1].output is not None
     assert expected.output is not None
-    assert not torch.allclose(got[1].output, expected.output, atol=1e-3)
+    assert not torch.allclose(captures[1].output, expected.output, atol=1e-3)
 
 
 def test_a_row_with_a_bank_still_captures_its_own_keys(backbone: StableDiffusion, unet: Any) -> None:
     row = random_row(7, bank=bank_of(unet, 1, {OWN[0]: 30}))
-    assert len(alone(backbone, row).keys_values[OWN[0]].keys) == 64
+    assert len(run_alone(backbone, row).keys_values[OWN[0]].keys) == 64
 
 
 @pytest.mark.parametrize("lengths", [{}, dict.fromkeys(OWN, 0)])
 def test_an_empty_bank_is_no_bank(lengths: dict[str, int], backbone: StableDiffusion, unet: Any) -> None:
     row = random_row(8)
-    all_close(alone(backbone, replace(row, bank=bank_of(unet, 1, lengths))), alone(backbone, row))
+    all_close(run_alone(backbone, replace(row, bank=bank_of(unet, 1, lengths))), run_alone(backbone, row))
 
 
 # ---- stopping early ----
@@ -444,13 +444,13 @@ def test_unneeded_work_is_not_computed(
 ) -> None:
     early = random_row(1, capture=Capture(**options))
     with recorded(unet, (ran, not_run)) as executed:
-        got = alone(backbone, early)
+        captures = run_alone(backbone, early)
     assert executed.keys() == {ran}
 
     with recorded(unet, (ran, not_run)) as executed:
         mixed = backbone.forward([early, random_row(2)])
     assert executed.keys() == {ran, not_run}
-    all_close(mixed[0], got)
+    all_close(mixed[0], captures)
 
 
 def test_two_early_rows_stop_after_the_later(backbone: StableDiffusion, unet: Any) -> None:
@@ -461,8 +461,8 @@ def test_two_early_rows_stop_after_the_later(backbone: StableDiffusion, unet: An
     with recorded(unet, ("mid_block.attentions.0.norm", "up_blocks.0")) as executed:
         together = backbone.forward(rows)
     assert executed.keys() == {"mid_block.attentions.0.norm"}
-    for row, got in zip(rows, together, strict=True):
-        all_close(got, alone(backbone, row))
+    for row, captures in zip(rows, together, strict=True):
+        all_close(captures, run_alone(backbone, row))
 
 
 # ---- the network stays as it was ----
@@ -475,10 +475,10 @@ def handles(unet: nn.Module) -> int:
 def test_no_hook_or_processor_stays_behind(backbone: StableDiffusion, unet: Any) -> None:
     before = dict(unet.attn_processors)
     backbone.forward([random_row(1, bank=bank_of(unet, 1, {OWN[1]: 5})), random_row(2)])
-    alone(backbone, random_row(3, capture=Capture(features=("mid_block",)), bank=bank_of(unet, 1, {OWN[2]: 5})))
+    run_alone(backbone, random_row(3, capture=Capture(features=("mid_block",)), bank=bank_of(unet, 1, {OWN[2]: 5})))
     broken = random_row(4, bank={OWN[0]: KeysValues(torch.zeros(3, 5), torch.zeros(3, 5))})
     with pytest.raises(RuntimeError):
-        alone(backbone, broken)
+        run_alone(backbone, broken)
     assert handles(unet) == 0
     assert unet.attn_processors == before
 
@@ -502,12 +502,12 @@ def test_two_threads_pass_through_one_network_at_a_time(backbone: StableDiffusio
     ]
     alone = [backbone.forward(rows) for rows in kinds]
     with ThreadPoolExecutor(3) as threads:
-        for found, known in zip(threads.map(backbone.forward, kinds * 4), alone * 4, strict=True):
-            for one, other in zip(found, known, strict=True):
-                torch.testing.assert_close(one.noise_pred, other.noise_pred, atol=1e-5, rtol=1e-5)
-                assert one.features.keys() == other.features.keys()
-                for name, feature in one.features.items():
-                    torch.testing.assert_close(feature, other.features[name], atol=1e-5, rtol=1e-5)
+        for batch, expected_batch in zip(threads.map(backbone.forward, kinds * 4), alone * 4, strict=True):
+            for captures, expected in zip(batch, expected_batch, strict=True):
+                torch.testing.assert_close(captures.noise_pred, expected.noise_pred, atol=1e-5, rtol=1e-5)
+                assert captures.features.keys() == expected.features.keys()
+                for name, feature in captures.features.items():
+                    torch.testing.assert_close(feature, expected.features[name], atol=1e-5, rtol=1e-5)
     unet: Any = backbone.variants[""].unet
     assert not any(module._forward_hooks for module in unet.modules())
     assert not any("ByThread" in type(attn_processor).__name__ for attn_processor in unet.attn_processors.values())

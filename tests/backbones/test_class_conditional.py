@@ -28,7 +28,7 @@ def model() -> DiffusionTransformer:
 
 
 def row(**changes: Any) -> UNetRow:
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "latents": LATENTS,
         "timestep": 500,
         "encoder_hidden_states": None,
@@ -36,19 +36,19 @@ def row(**changes: Any) -> UNetRow:
         "class_label": 1,
         **changes,
     }
-    return UNetRow(**given)
+    return UNetRow(**fields)
 
 
 def test_a_row_does_not_depend_on_its_batch_mates(model: DiffusionTransformer) -> None:
     rows = [row(class_label=label, timestep=200 * label) for label in range(5)]
     together = model.forward(rows)
-    for one, got in zip(rows, together, strict=True):
-        (alone,) = model.forward([one])
-        assert got.output is not None
-        assert got.noise_pred is not None
+    for class_row, captures in zip(rows, together, strict=True):
+        (alone,) = model.forward([class_row])
+        assert captures.output is not None
+        assert captures.noise_pred is not None
         assert alone.output is not None
-        torch.testing.assert_close(got.output, alone.output, atol=1e-5, rtol=0)
-        torch.testing.assert_close(got.noise_pred, got.output[:4], atol=0, rtol=0)
+        torch.testing.assert_close(captures.output, alone.output, atol=1e-5, rtol=0)
+        torch.testing.assert_close(captures.noise_pred, captures.output[:4], atol=0, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.backbones.small_models import WEIGHTS
 
 
 class CountingBackbone(StableDiffusion):
-    """Notes how many rows each pass has."""
+    """Records the number of rows of each pass."""
 
     passes: list[int]
 
@@ -28,19 +28,19 @@ class CountingBackbone(StableDiffusion):
 
 
 @pytest.fixture(scope="module")
-def loaded() -> StableDiffusion:
+def plain_backbone() -> StableDiffusion:
     return load_diffusers_folder(WEIGHTS / "sd1")
 
 
 @pytest.fixture
-def backbone(loaded: StableDiffusion) -> CountingBackbone:
+def backbone(plain_backbone: StableDiffusion) -> CountingBackbone:
     counting = CountingBackbone(
         name="counting",
-        vae=loaded.vae,
-        text_encoder=loaded.text_encoder,
-        tokenizer=loaded.tokenizer,
-        variants=loaded.variants,
-        alphas_cumprod=loaded.alphas_cumprod,
+        vae=plain_backbone.vae,
+        text_encoder=plain_backbone.text_encoder,
+        tokenizer=plain_backbone.tokenizer,
+        variants=plain_backbone.variants,
+        alphas_cumprod=plain_backbone.alphas_cumprod,
     )
     counting.passes = []
     return counting
@@ -74,10 +74,12 @@ def test_images_of_several_sizes_and_texts_come_back_in_order(backbone: Counting
     images = [torch.rand(3, side, side) * 2 - 1 for side in (32, 16, 32)]
     latents = complete(engine.encode(images))
     assert [tuple(latent.shape) for latent in latents] == [(4, 4, 4), (4, 2, 2), (4, 4, 4)]
-    assert [tuple(one.shape) for one in complete(engine.decode(latents))] == [tuple(image.shape) for image in images]
-    one, other = complete(engine.embed(["a cat", "a dog"]))
-    torch.testing.assert_close(complete(engine.embed(["a dog"]))[0], other)
-    assert not torch.equal(one, other)
+    assert [tuple(decoded.shape) for decoded in complete(engine.decode(latents))] == [
+        tuple(image.shape) for image in images
+    ]
+    cat, dog = complete(engine.embed(["a cat", "a dog"]))
+    torch.testing.assert_close(complete(engine.embed(["a dog"]))[0], dog)
+    assert not torch.equal(cat, dog)
     assert complete(engine.unet([])) == []
     assert engine.tokenize(["a cat"]) == backbone.tokenize(["a cat"])
     assert engine.backbone is backbone.description
@@ -112,7 +114,7 @@ def test_texts_share_a_batch_and_tensors_of_one_shape_do() -> None:
     assert batch_key(torch.zeros(3, 8, 8)) != batch_key(torch.zeros(3, 8, 16))
 
 
-def test_a_network_gets_its_inputs_in_batches(loaded: StableDiffusion) -> None:
+def test_a_network_gets_its_inputs_in_batches(plain_backbone: StableDiffusion) -> None:
     sizes: list[int] = []
 
     def negate(inputs: Sequence[int]) -> list[int]:
@@ -120,5 +122,5 @@ def test_a_network_gets_its_inputs_in_batches(loaded: StableDiffusion) -> None:
         return [-input_ for input_ in inputs]
 
     count = 2 * APPLIED + 1
-    assert complete(DirectEngine(loaded).apply(negate, range(count))) == [-index for index in range(count)]
+    assert complete(DirectEngine(plain_backbone).apply(negate, range(count))) == [-index for index in range(count)]
     assert sizes == [APPLIED, APPLIED, 1]

@@ -29,7 +29,7 @@ def test_an_invalid_input_names_its_field() -> None:
     assert str(error) == "1000 is outside 0..999: send less"
 
 
-def test_an_overload_says_when_to_come_again() -> None:
+def test_an_overload_says_when_to_retry() -> None:
     assert Overloaded("the queue is full", retry_after_seconds=2.5).retry_after_seconds == 2.5
 
 

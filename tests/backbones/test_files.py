@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, whole: with failing writers, while readers look, and after a kill."""
+"""A file is the whole old one or the whole new one: after failing writers, for concurrent readers, after a kill."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def failing_pieces() -> Iterator[bytes]:
+def write_half() -> Iterator[bytes]:
     yield b"half"
     raise ValueError("no more pieces")
 
@@ -57,9 +57,9 @@ def test_json_is_written_as_people_read_it(file: Path) -> None:
 
 def test_a_failing_writer_leaves_the_old_file_and_nothing_beside(file: Path) -> None:
     with pytest.raises(ValueError, match="no more pieces"):
-        write_file(file, failing_pieces())
+        write_file(file, write_half())
     with pytest.raises(ValueError, match="no more pieces"), replacing(file) as opened:
-        opened.writelines(failing_pieces())
+        opened.writelines(write_half())
     with pytest.raises(KeyError), replacing_path(file) as beside:
         save_file({"a": dict[str, torch.Tensor]()["missing"]}, beside)
     with pytest.raises(FileNotFoundError), replacing_path(file) as beside:
@@ -71,7 +71,7 @@ def test_a_failing_writer_leaves_the_old_folder_and_nothing_beside(tmp_path: Pat
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file").write_bytes(b"old")
     with pytest.raises(ValueError, match="no more pieces"), replacing_folder(tmp_path / "mine") as beside:
-        write_file(beside / "new", failing_pieces())
+        write_file(beside / "new", write_half())
     with pytest.raises(OSError, match="mine"), replacing_folder(tmp_path / "mine") as beside:
         beside.rename(tmp_path / "lost")  # so that nothing can take the old folder's place
     assert {name: text for name, text in contents(tmp_path).items() if "lost" not in name} == {"mine/file": b"old"}
@@ -125,7 +125,7 @@ def test_permissions_are_those_of_a_new_file(mode: int, file: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == expected
 
 
-def test_a_library_writes_by_the_path(file: Path) -> None:
+def test_a_library_can_write_to_the_path(file: Path) -> None:
     with replacing_path(file) as beside:
         assert beside.read_bytes() == b""
         save_file({"a": torch.ones(2)}, beside)
@@ -171,7 +171,7 @@ def test_long_names_have_room_beside(tmp_path: Path) -> None:
     assert contents(tmp_path) == {path.name: b"new"}
 
 
-def test_one_at_a_time_is_in_a_locked_folder(tmp_path: Path) -> None:
+def test_a_locked_folder_admits_one_thread_at_a_time(tmp_path: Path) -> None:
     order: list[str] = []
 
     def enter() -> None:

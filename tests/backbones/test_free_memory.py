@@ -1,4 +1,4 @@
-"""What is free, as the kernel and a container's own limit tell."""
+"""Free memory by the kernel and by a container's own limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from backbones.free_memory import available_host_bytes, free_bytes
 
 
-def test_this_machine_tells_something() -> None:
+def test_this_machine_reports_free_memory() -> None:
     assert free_bytes(torch.device("cpu")) > 1 << 20
 
 
@@ -23,5 +23,5 @@ def test_the_tighter_of_the_host_and_the_container_holds(tmp_path: Path) -> None
         assert available_host_bytes(tmp_path, tmp_path) == expected
 
 
-def test_a_system_that_does_not_tell_is_taken_to_have_some(tmp_path: Path) -> None:
+def test_a_system_without_figures_counts_as_8_gib(tmp_path: Path) -> None:
     assert available_host_bytes(tmp_path, tmp_path) == 8 << 30

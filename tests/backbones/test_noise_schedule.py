@@ -34,9 +34,9 @@ def test_the_noise_comes_back_from_the_velocity(dtype: torch.dtype) -> None:
     clean, noise = torch.randn(2, 4, 4, 8, 8).unbind()
     noised = SCHEDULER.add_noise(clean, noise, timesteps)
     velocity = SCHEDULER.get_velocity(clean, noise, timesteps)
-    got = noise_from_velocity(velocity.to(dtype), noised.to(dtype), SCHEDULER.alphas_cumprod, timesteps)
-    assert got.dtype == dtype
-    torch.testing.assert_close(got.float(), noise, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.01)
+    noise_again = noise_from_velocity(velocity.to(dtype), noised.to(dtype), SCHEDULER.alphas_cumprod, timesteps)
+    assert noise_again.dtype == dtype
+    torch.testing.assert_close(noise_again.float(), noise, rtol=0, atol=1e-5 if dtype == torch.float32 else 0.01)
 
 
 def test_the_linear_schedule_is_the_stock_one() -> None:
@@ -60,7 +60,7 @@ def test_seeded_noise_is_standard_normal_and_the_same_everywhere() -> None:
     noise = torch.stack([draw_noise(b"x", index, (4, 32, 32)) for index in range(16)])
     assert abs(float(noise.mean())) < 0.02
     assert abs(float(noise.std()) - 1) < 0.02
-    # Written down: a change of the seeding changes every stored answer.
+    # Literal values: a change of the seeding would change every stored answer.
     expected = torch.tensor([-2.253294, -0.022835, 0.764983, -0.108004])
     torch.testing.assert_close(draw_noise(b"diffsight", 7, (4,)), expected, rtol=0, atol=1e-4)
 

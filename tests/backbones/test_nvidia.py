@@ -1,4 +1,4 @@
-"""Which driver and GPUs are here, by folders like /dev and /proc, and what is said where torch cannot use them."""
+"""Driver and GPUs by folders like /dev and /proc, and the message if torch cannot use them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_device_files_and_the_driver_are_found(tmp_path: Path) -> None:
     (tmp_path / "driver/nvidia/version").write_text(VERSION)
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
-    found = look_for_nvidia(tmp_path, tmp_path, visible="0,1")
-    assert (found.gpus, found.driver) == (2, "535.104.05")
+    nvidia = look_for_nvidia(tmp_path, tmp_path, visible="0,1")
+    assert (nvidia.gpus, nvidia.driver) == (2, "535.104.05")
     assert look_for_nvidia(tmp_path, tmp_path, visible="-1").gpus == 0
     nothing = look_for_nvidia(tmp_path / "none", tmp_path / "none")
     assert (nothing.gpus, nothing.driver, nothing.problem()) == (0, "", "")
@@ -38,7 +38,7 @@ def test_a_driver_that_is_too_old_is_named_and_the_cpu_is_not_taken_in_silence()
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("nvidia", "words"),
     [
         (Nvidia(0, "", "", 0), "install a CUDA build of torch"),
         (Nvidia(1, "580.65", "", 0), "install a CUDA build of torch"),
@@ -46,9 +46,9 @@ def test_a_driver_that_is_too_old_is_named_and_the_cpu_is_not_taken_in_silence()
         (Nvidia(1, "580.65", "13.0", 0), "nvidia-smi"),
     ],
 )
-def test_cuda_without_a_usable_gpu_says_what_is_missing(found: Nvidia, words: str) -> None:
+def test_cuda_without_a_usable_gpu_says_what_is_missing(nvidia: Nvidia, words: str) -> None:
     with pytest.raises(InvalidInput, match=words):
-        check_device("cuda", found)
+        check_device("cuda", nvidia)
 
 
 def test_auto_takes_the_gpu_that_torch_can_use_and_else_the_cpu() -> None:

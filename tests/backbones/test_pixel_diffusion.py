@@ -1,4 +1,4 @@
-"""Pixel-space networks speak the language of rows."""
+"""Pixel-space networks take and answer rows."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_images_are_their_own_latents(backbone: PixelDiffusion) -> None:
 
 
 def test_the_predicted_noise_is_the_first_half_of_the_output(backbone: PixelDiffusion) -> None:
-    got = complete(DirectEngine(backbone).unet([ROW]))[0]
-    assert got.output is not None
-    assert got.noise_pred is not None
-    assert got.output.shape == (6, 16, 16)
-    assert torch.equal(got.noise_pred, got.output[:3])
-    assert got.features["mid_block"].shape == (32, 8, 8)
+    captures = complete(DirectEngine(backbone).unet([ROW]))[0]
+    assert captures.output is not None
+    assert captures.noise_pred is not None
+    assert captures.output.shape == (6, 16, 16)
+    assert torch.equal(captures.noise_pred, captures.output[:3])
+    assert captures.features["mid_block"].shape == (32, 8, 8)
 
 
 def test_a_row_does_not_depend_on_its_batch_mates(backbone: PixelDiffusion) -> None:

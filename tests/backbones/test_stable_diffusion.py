@@ -102,14 +102,14 @@ def test_threads_may_tokenize_while_others_pad(backbone: StableDiffusion) -> Non
     texts = [f"a handwritten seven number {index}" for index in range(200)]
     alone = backbone.tokenize(texts)
 
-    def tokenized(_: int) -> bool:
+    def tokenize(_: int) -> bool:
         return backbone.tokenize(texts) == alone
 
-    def padded(_: int) -> bool:
+    def pad(_: int) -> bool:
         return backbone.prompt_ids(texts).shape == (len(texts), backbone.description.max_tokens)
 
     with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(lambda turn: (padded if turn % 2 else tokenized)(turn), range(80)))
+        assert all(pool.map(lambda turn: (pad if turn % 2 else tokenize)(turn), range(80)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -119,13 +119,13 @@ def test_half_precision_is_near_to_full(name: str, dtype: torch.dtype) -> None:
     context = full.embed(["a cat"])[0]
     capture = Capture(output=True, noise_pred=True, features=("mid_block",), attention_maps=(CROSS,))
     rows = [row(encoder_hidden_states=context, capture=capture), row(encoder_hidden_states=context[:5])]
-    got, expected = half.forward(rows)[0], full.forward(rows)[0]
+    captures, expected = half.forward(rows)[0], full.forward(rows)[0]
     tolerance = 0.05 if dtype == torch.float16 else 0.3
     for field in ("output", "noise_pred"):
-        one, other = getattr(got, field), getattr(expected, field)
-        assert one.dtype == dtype
-        torch.testing.assert_close(one.float(), other, rtol=0, atol=tolerance)
-    maps = got.attention_maps[CROSS].float()
+        half_tensor, full_tensor = getattr(captures, field), getattr(expected, field)
+        assert half_tensor.dtype == dtype
+        torch.testing.assert_close(half_tensor.float(), full_tensor, rtol=0, atol=tolerance)
+    maps = captures.attention_maps[CROSS].float()
     torch.testing.assert_close(maps, expected.attention_maps[CROSS], rtol=0, atol=tolerance)
     assert half.decode(half.encode([torch.zeros(3, 64, 64)]))[0].isfinite().all()
 
@@ -237,17 +237,17 @@ def test_equal_parameters_of_variants_share_memory() -> None:
     tuned: Any = copy.deepcopy(own.unet)
     tuned.get_submodule("conv_out").bias.data += 1
     backbone.add_variant("tuned", replace(own, unet=tuned))
-    known = dict(own.unet.named_parameters())
+    own_parameters = dict(own.unet.named_parameters())
     for name, parameter in tuned.named_parameters():
-        assert (parameter.data_ptr() == known[name].data_ptr()) == (name != "conv_out.bias")
+        assert (parameter.data_ptr() == own_parameters[name].data_ptr()) == (name != "conv_out.bias")
 
 
 def test_a_variant_of_another_number_type_shares_nothing() -> None:
     backbone = load_diffusers_folder(WEIGHTS / "sd1")
     backbone.add_variant("half", replace(backbone.variants[""], unet=copy.deepcopy(backbone.variants[""].unet).half()))
-    got = backbone.forward([row(variant="half")])[0].output
-    assert got is not None
-    assert got.dtype == torch.float16
+    output = backbone.forward([row(variant="half")])[0].output
+    assert output is not None
+    assert output.dtype == torch.float16
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -289,8 +289,8 @@ def test_noise_is_filled_in_for_the_rows_that_need_it(prediction_type: Any) -> N
     outputs = [torch.randn(4, 8, 8) for _ in rows]
     captured = [Captures(output=output) for output in outputs[:3]] + [Captures()]
     filled = with_noise_pred(rows, captured, prediction_type, schedule)
-    assert [got.output is not None for got in filled] == [True, False, True, False]
-    assert [got.noise_pred is not None for got in filled] == [True, True, False, False]
+    assert [captures.output is not None for captures in filled] == [True, False, True, False]
+    assert [captures.noise_pred is not None for captures in filled] == [True, True, False, False]
     for index in (0, 1):
         alpha = float(schedule[rows[index].timestep])
         converted = alpha**0.5 * outputs[index] + (1 - alpha) ** 0.5 * rows[index].latents

@@ -1,4 +1,4 @@
-"""The cost model counts what is known of the published networks, and the recorded table is what it gives."""
+"""The cost model agrees with known figures of the published networks, and with the recorded table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_row_of_the_published_size_has_the_known_arithmetic_and_memory() -> No
 
 def test_the_recorded_figures_are_those_of_this_code() -> None:
     recorded = json.loads(RECORD.read_text())["figures"]
-    few = [one for one in WORK if one.task in ("features", "few-shot")]
+    few = [work for work in WORK if work.task in ("features", "few-shot")]
     for name, value in measure(few, ["bfloat16"], [8]).items():
         assert value == pytest.approx(recorded[name], rel=1e-3), name
 
@@ -28,14 +28,14 @@ def test_the_recorded_figures_are_those_of_this_code() -> None:
 def test_a_batch_takes_no_less_than_its_arithmetic_and_half_precision_is_faster() -> None:
     recorded = json.loads(RECORD.read_text())["figures"]
     for card in CARDS:
-        for one in WORK:
+        for work in WORK:
             half, full = (
-                recorded[f"{one.task}, {kind}, 32: {one.unit} a second, {card.name}"]
+                recorded[f"{work.task}, {kind}, 32: {work.unit} a second, {card.name}"]
                 for kind in ("bfloat16", "float32")
             )
             assert half > 1.5 * full
             peak = max(card.half.convolution, card.half.product)
-            assert half < 32 * peak / (1e12 * recorded[f"{one.task}, bfloat16, 32: TFLOP"])
+            assert half < 32 * peak / (1e12 * recorded[f"{work.task}, bfloat16, 32: TFLOP"])
 
 
 def test_every_task_has_a_line_in_the_table() -> None:

@@ -1,4 +1,4 @@
-"""What of the Python client follows from the OpenAPI document is what is committed."""
+"""The committed generated modules of the Python client follow from the OpenAPI document."""
 
 from __future__ import annotations
 

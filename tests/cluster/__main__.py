@@ -2,8 +2,8 @@
 
 python -m tests.cluster --images 600 --requests 200
 
-The last line says what was found; the status is 1 where an image is missing, there twice or different, where a request
-is answered wrongly or not at all, or where what was made through one replica is not found through another.
+The last line has the figures. The status is 1 if an image is missing, doubled or different, if a request gets a wrong
+answer or none, or if one replica does not find an object that another has created.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from service.cluster.ray_package import require_ray
 
 
 def main() -> int:
-    """0 where all is as it must be."""
+    """0 if all checks pass."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--images", type=int, default=600, help="of the job")
     parser.add_argument("--part", type=int, default=10, help="images of a part")

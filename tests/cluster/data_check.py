@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
 def check_data(folder: Path, images: int, part: int) -> str:
-    """What was found, in one line. Raises AssertionError where something is wrong."""
+    """The figures in one line. Raises AssertionError if a check fails."""
     pictures = folder / "pictures"
     pictures.mkdir()
     file = write_data_set(pictures, images, 0)
@@ -79,19 +79,19 @@ def compare_with_server(out: Path, folder: Path, images: int) -> str:
 
 
 def compare_forms(results: PartFolder, order: Order, store: JobStore) -> int:
-    """How many forms both jobs can be had in: the same text but for the last digits of numbers."""
+    """The number of forms of both jobs: equal texts except for the last digits of numbers."""
     (job,) = store.latest()
     task = find_task(TASKS, order.task)
     assert task is not None
     forms = able_formats(task.exports)
     of_cluster = results.job(order, 0)
     for form in forms:
-        one = read_form(form, of_cluster, lambda: results.records(order.parts))
-        other = read_form(form, job, lambda: store.records(job.id))
-        assert one.keys() == other.keys(), form
-        for name, text in one.items():
-            assert _NUMBER.sub("#", text) == _NUMBER.sub("#", other[name]), f"{form}: {name}"
-            first, second = (np.array(_NUMBER.findall(found), dtype=float) for found in (text, other[name]))
+        cluster_files = read_form(form, of_cluster, lambda: results.records(order.parts))
+        server_files = read_form(form, job, lambda: store.records(job.id))
+        assert cluster_files.keys() == server_files.keys(), form
+        for name, text in cluster_files.items():
+            assert _NUMBER.sub("#", text) == _NUMBER.sub("#", server_files[name]), f"{form}: {name}"
+            first, second = (np.array(_NUMBER.findall(content), dtype=float) for content in (text, server_files[name]))
             assert np.allclose(first, second, rtol=1e-3, atol=TOLERANCE_PIXELS), f"{form}: {name}"
     return len(forms)
 
@@ -106,7 +106,7 @@ def read_form(form: str, job: Job, records: Callable[[], object]) -> dict[str, s
 
 
 def count_images(part: int, images: int) -> int:
-    """So many images, as parts that hold them."""
+    """The number of parts that hold so many images."""
     return max(1, images // part)
 
 
@@ -133,13 +133,13 @@ def _run_and_lose(command: list[str], out: Path, cluster: LocalCluster, parts: i
     try:
         _wait(process, out, parts)
         cluster.kill_node()
-        found = _parts(out)
+        part_names = _parts(out)
         assert process.wait(_SECONDS) == 0, "the command failed after its node was lost"
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         process.wait()
-    return found
+    return part_names
 
 
 def _wait(process: subprocess.Popen[bytes], out: Path, parts: int) -> None:

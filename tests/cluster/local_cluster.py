@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes on this machine, each with processes of its own, one of which can be killed hard."""
+"""A real Ray cluster of two nodes on this machine, each with its own processes; one of them can be killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LocalCluster:
         self.address: str = self._cluster.address
 
     def kill_node(self) -> None:
-        """Kill the second node and everything on it, without a word to the first."""
+        """Kill the second node and all its processes, without notice to the first."""
         own = self.workers(nodes=[self._second])
         self._cluster.remove_node(self._second, allow_graceful=False)
         for pid in own:
@@ -48,7 +48,7 @@ class LocalCluster:
         return [pid for pid in pids if _parent(pid) in raylets and title in _read(pid, "cmdline")]
 
     def metrics(self) -> str:
-        """What both nodes export, in Prometheus's text format, when all replicas have reported."""
+        """The metrics of both nodes in Prometheus's text format, when all replicas have reported."""
         ports = [node.metrics_export_port for node in (self._cluster.head_node, *self._cluster.worker_nodes)]
         return "".join(httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text for port in ports)
 
@@ -73,11 +73,11 @@ def _read(pid: int, name: str) -> str:
 def two_nodes(folder: Path, settings: Mapping[str, Any], *, cores: int = 1) -> Iterator[LocalCluster]:
     """Two nodes with these settings in the environment of everything that they start, and so many cores each.
 
-    folder: what callers make lies below it.
+    folder: for the objects of callers.
     """
-    given = environment(folder, settings)
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
+    variables = environment(folder, settings)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     cluster = None
     try:
         cluster = LocalCluster(cores)
@@ -93,9 +93,9 @@ def two_nodes(folder: Path, settings: Mapping[str, Any], *, cores: int = 1) -> I
 
 
 def environment(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """What nodes and commands have in their environment."""
-    given = {f"DIFFSIGHT_{name}": str(value) for name, value in settings.items()}
+    """The environment of nodes and commands."""
+    variables = {f"DIFFSIGHT_{name}": str(value) for name, value in settings.items()}
     own = {"DIFFSIGHT_DATA_FOLDER": str(folder / "data"), "DIFFSIGHT_DEVICE": "cpu", "DIFFSIGHT_LOG_LEVEL": "error"}
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
     root = str(Path(__file__).parents[2])
-    return {**own, "DIFFSIGHT_ENGINE__TORCH_THREADS": "1", **given, **NODE_ENVIRONMENT, **quiet, "PYTHONPATH": root}
+    return {**own, "DIFFSIGHT_ENGINE__TORCH_THREADS": "1", **variables, **NODE_ENVIRONMENT, **quiet, "PYTHONPATH": root}

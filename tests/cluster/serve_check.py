@@ -1,4 +1,4 @@
-"""The service by two replicas, one of which is killed hard under load: every answer is right, or says to ask again."""
+"""The service on two replicas, one of which is killed under load: every answer is right, or asks for a retry."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from benchmarks.mixed_load import free_port
 from tests.cluster.local_cluster import LocalCluster, two_nodes
 from tests.cluster.routing_check import check_routing
 from tests.soak.hostile import form
-from tests.soak.storm import Usual, is_equal, pictures, usual_requests
+from tests.soak.storm import UsualRequest, is_equal, pictures, usual_requests
 
 _SECONDS = 900.0
 _MOST_WAITING = 1000
 _LARGE = 8
 """Requests of 800 rows each: a replica lets one wait, and refuses the next."""
 _LOOKS = 20
-"""Requests of which two replicas hardly ever leave all to one of them."""
+"""So many requests that two replicas share them almost certainly."""
 
 
 def check_serve(folder: Path, requests: int, clients: int) -> str:
-    """What was found, in one line. Raises AssertionError where something is wrong."""
+    """The figures in one line. Raises AssertionError if a check fails."""
     with (
         two_nodes(folder, {"JOBS__POLL_SECONDS": "0.2", "ENGINE__MAX_WAITING_ROWS": _MOST_WAITING}) as cluster,
         served(cluster) as url,
         httpx2.Client(base_url=url, timeout=300) as client,
     ):
         usual = [*usual_requests(0)[:8], concept_request(make_concept(client))]
-        references = [ask(client, one).json() for one in usual]
+        references = [ask(client, request).json() for request in usual]
         behind = [pid for pid in cluster.workers() if os.getpriority(os.PRIO_PROCESS, pid) > 0]
         assert not behind, f"{len(behind)} workers give way to every other program"
         both = replicas_of(client)
@@ -91,20 +91,20 @@ def served(cluster: LocalCluster) -> Iterator[str]:
             process.stdout.close()
 
 
-def ask(client: httpx2.Client, one: Usual) -> httpx2.Response:
-    """The answer, which must be there."""
-    answer = client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
-    assert answer.status_code == 200, f"{one.path}: {answer.status_code} {answer.text[:500]}"
+def ask(client: httpx2.Client, request: UsualRequest) -> httpx2.Response:
+    """The answer, which must have status 200."""
+    answer = client.post(request.path, content=request.body, headers={"Content-Type": request.content_type})
+    assert answer.status_code == 200, f"{request.path}: {answer.status_code} {answer.text[:500]}"
     return answer
 
 
 def replicas_of(client: httpx2.Client) -> set[str]:
-    """When the replicas that answer `/metrics` began to count: one line of it each."""
-    found = set[str]()
+    """The line of `/metrics` in which each replica says when it began to count."""
+    replicas = set[str]()
     for _ in range(_LOOKS):
         text = client.get("/metrics").text
-        found |= {line for line in text.splitlines() if line.startswith("diffsight_batch_rows_created")}
-    return found
+        replicas |= {line for line in text.splitlines() if line.startswith("diffsight_batch_rows_created")}
+    return replicas
 
 
 def wait_for_metrics(cluster: LocalCluster) -> None:
@@ -116,7 +116,7 @@ def wait_for_metrics(cluster: LocalCluster) -> None:
 
 
 def make_concept(client: httpx2.Client) -> str:
-    """A concept, made by one replica and found at once by whichever is asked."""
+    """A concept that one replica created, and that both replicas find at once."""
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[20:40, 20:44] = (220, 40, 30)
     mask = np.where(pixels.any(axis=2, keepdims=True), 255, 0).astype(np.uint8).repeat(3, axis=2)
@@ -129,19 +129,19 @@ def make_concept(client: httpx2.Client) -> str:
     return concept
 
 
-def concept_request(concept: str) -> Usual:
+def concept_request(concept: str) -> UsualRequest:
     """A few-shot request that names the concept."""
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[8:30, 30:60] = (220, 40, 30)
     body = httpx2.Request("POST", "http://x", json={"image": _base64(pixels), "concepts": [concept]})
-    return Usual("/v1/segmentation/few-shot", body.read(), "application/json")
+    return UsualRequest("/v1/segmentation/few-shot", body.read(), "application/json")
 
 
 def check_stream(client: httpx2.Client) -> int:
-    """How many events a streaming answer has; they come one after the other."""
-    one = usual_requests(0)[1]
-    headers = {"Content-Type": one.content_type, "Accept": "text/event-stream"}
-    with client.stream("POST", one.path, content=one.body, headers=headers) as answer:
+    """The number of events of a streaming answer; they arrive one by one."""
+    request = usual_requests(0)[1]
+    headers = {"Content-Type": request.content_type, "Accept": "text/event-stream"}
+    with client.stream("POST", request.path, content=request.body, headers=headers) as answer:
         assert answer.status_code == 200
         events = [line for line in answer.iter_lines() if line.startswith("event:")]
     assert events[-1].endswith("answer"), events
@@ -149,7 +149,7 @@ def check_stream(client: httpx2.Client) -> int:
 
 
 def check_upload(client: httpx2.Client) -> None:
-    """A job of an uploaded picture is begun by one replica, and seen by whichever is asked."""
+    """One replica starts a job of an uploaded picture, and both replicas report it."""
     pixels = np.random.default_rng(1).integers(0, 256, (900, 900, 3), dtype=np.uint8)
     file = BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=0)
@@ -163,7 +163,7 @@ def check_upload(client: httpx2.Client) -> None:
 
 
 async def overload(url: str) -> int:
-    """How many of several large requests are refused at once with the seconds to wait. The others are hung up on."""
+    """How many of several large requests are refused at once with Retry-After. The client closes the others."""
     labels = [("labels", "", f"thing {number}".encode()) for number in range(40)]
     picture = pictures(1, 7)[0]
     body, kind = form([("image", "a.png", picture), ("schedule", "", b'{"n_samples":[20],"to_keep":[1]}'), *labels])
@@ -191,7 +191,7 @@ async def overload(url: str) -> int:
 
 
 def wait_until_idle(client: httpx2.Client) -> None:
-    """Return when no replica works on anything; rows of those that hung up were dropped."""
+    """Return when no replica has work; rows of disconnected clients were dropped."""
     started = time.monotonic()
     while True:
         texts = [client.get("/metrics").text for _ in range(_LOOKS)]
@@ -203,7 +203,7 @@ def wait_until_idle(client: httpx2.Client) -> None:
 
 
 async def storm(
-    url: str, cluster: LocalCluster, usual: list[Usual], references: list[Any], requests: int, clients: int
+    url: str, cluster: LocalCluster, usual: list[UsualRequest], references: list[Any], requests: int, clients: int
 ) -> tuple[Counter[int], int]:
     """Statuses of so many requests, and how many were answered when a replica was killed."""
     chance, statuses, waiting = random.Random(0), Counter[int](), iter(range(requests))
@@ -213,16 +213,18 @@ async def storm(
         nonlocal killed_after
         for _ in waiting:
             place = chance.randrange(len(usual))
-            one = usual[place]
-            answer = await client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
+            request = usual[place]
+            answer = await client.post(
+                request.path, content=request.body, headers={"Content-Type": request.content_type}
+            )
             statuses[answer.status_code] += 1
             if answer.status_code == 503:
                 assert answer.headers.get("retry-after"), answer.text
                 assert answer.json()["type"].startswith("/problems/"), answer.text
                 await asyncio.sleep(0.2)
             else:
-                assert answer.status_code == 200, f"{one.path}: {answer.status_code} {answer.text[:500]}"
-                assert is_equal(answer.json(), references[place]), f"{one.path} gives something else"
+                assert answer.status_code == 200, f"{request.path}: {answer.status_code} {answer.text[:500]}"
+                assert is_equal(answer.json(), references[place]), f"{request.path} gives something else"
             if not killed_after and statuses.total() >= requests // 3:
                 killed_after = statuses.total()
                 os.kill(cluster.workers("ServeReplica")[0], signal.SIGKILL)

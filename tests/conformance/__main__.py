@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from tests.conformance import diffews, diffusion_classifier, feature_pooling, sdpose, vpd
-from tests.conformance.checks import Check, read_json, unchecked
+from tests.conformance.checks import Check, fail_unchecked, read_json
 
 REPLAYS = {
     "diffews": diffews.replay,
@@ -28,21 +28,21 @@ REPLAYS = {
 
 
 def replay_folder(folder: Path) -> Iterator[Check]:
-    """Checks of every case in a folder of one system; a case that yields none is itself a failing check."""
+    """Checks of every case in a folder of one system; a case without checks is itself a failing check."""
     cases = {file.parent.name: read_json(file) for file in sorted(folder.glob("*/info.json"))}
     systems = {info.get("system") for info in cases.values()}
     if len(systems) != 1:
-        yield unchecked(folder.name, f"cases of one system ({len(cases)} found, of {sorted(map(str, systems))})")
+        yield fail_unchecked(folder.name, f"cases of one system ({len(cases)} found, of {sorted(map(str, systems))})")
         return
     system = str(systems.pop())
     if system not in REPLAYS:
-        yield unchecked(system, "a replay of this system")
+        yield fail_unchecked(system, "a replay of this system")
         return
     checked = set()
     for check in REPLAYS[system](folder):
         checked.add(check.case)
         yield check
-    yield from (unchecked(case, "anything of this case") for case in cases if case not in checked)
+    yield from (fail_unchecked(case, "anything of this case") for case in cases if case not in checked)
 
 
 def table_line(check: Check) -> str:

@@ -1,4 +1,4 @@
-"""What a replay of a conformance folder reports: a check for each stored quantity, with the bound it was held to."""
+"""What a replay of a conformance folder reports: a check for each stored quantity, with its tolerance."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Check:
     rule: str = ""
 
 
-def compare(case: str, quantity: str, found: Tensor, expected: Tensor, atol: float, rtol: float = 0.0) -> Check:
-    """|found - expected| <= atol + rtol |expected| everywhere; fails for other shapes, for NaN and for infinities.
+def compare(case: str, quantity: str, actual: Tensor, expected: Tensor, atol: float, rtol: float = 0.0) -> Check:
+    """|actual - expected| <= atol + rtol |expected| everywhere; fails for other shapes, for NaN and for infinities.
 
-    found, expected: any one shape, any number types; compared in float64.
+    actual, expected: any one shape, any number types; compared in float64.
     """
     rule = f"atol {atol:g}" + (f" + rtol {rtol:g}" if rtol else "")
-    refused = _incomparable(case, quantity, found, expected)
+    refused = _incomparable(case, quantity, actual, expected)
     if refused is not None:
         return refused
-    ours, theirs = found.detach().cpu().double(), expected.detach().cpu().double()
+    ours, theirs = actual.detach().cpu().double(), expected.detach().cpu().double()
     if not (ours.isfinite().all() and theirs.isfinite().all()):
         return Check(case, quantity, float("inf"), atol, False, "not finite")
     if not ours.numel():
@@ -49,26 +49,26 @@ def compare(case: str, quantity: str, found: Tensor, expected: Tensor, atol: flo
     return Check(case, quantity, float(error.max()), float(bound.flatten()[worst]), bool((error <= bound).all()), rule)
 
 
-def exact(case: str, quantity: str, found: object, expected: object) -> Check:
+def exact(case: str, quantity: str, actual: object, expected: object) -> Check:
     """Equality: of tensors element by element (same shape and number type), of anything else by `==`.
 
-    found, expected: tensors of any shape, or plain values.
+    actual, expected: tensors of any shape, or plain values.
     """
-    if isinstance(found, Tensor) and isinstance(expected, Tensor):
-        refused = _incomparable(case, quantity, found, expected)
+    if isinstance(actual, Tensor) and isinstance(expected, Tensor):
+        refused = _incomparable(case, quantity, actual, expected)
         if refused is not None:
             return refused
-        if found.dtype != expected.dtype:
-            return Check(case, quantity, float("inf"), 0.0, False, f"{found.dtype} where {expected.dtype} belongs")
+        if actual.dtype != expected.dtype:
+            return Check(case, quantity, float("inf"), 0.0, False, f"{actual.dtype} where {expected.dtype} belongs")
         # NaN differs from itself here, as it must.
-        mismatches = int((found.detach().cpu() != expected.detach().cpu()).sum())
+        mismatches = int((actual.detach().cpu() != expected.detach().cpu()).sum())
         return Check(case, quantity, float(mismatches), 0.0, mismatches == 0, "equal")
-    same = bool(found == expected)
+    same = bool(actual == expected)
     return Check(case, quantity, 0.0 if same else 1.0, 0.0, same, "equal")
 
 
-def unchecked(case: str, what: str) -> Check:
-    """A check that fails because nothing was compared: stored data, or a case, that no replay knows."""
+def fail_unchecked(case: str, what: str) -> Check:
+    """A failing check for stored data, or for a case, that no replay compares."""
     return Check(case, what, float("inf"), 0.0, False, "not checked")
 
 
@@ -103,14 +103,14 @@ class TrackedTensors(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._tensors)
 
-    def unread(self, case: str) -> Iterator[Check]:
-        """An `unchecked` for each tensor whose name was never read."""
+    def fail_unread(self, case: str) -> Iterator[Check]:
+        """A failed check for each tensor whose name was never read."""
         for name in sorted(self._unread):
-            yield unchecked(case, name)
+            yield fail_unchecked(case, name)
 
 
-def _incomparable(case: str, quantity: str, found: Tensor, expected: Tensor) -> Check | None:
-    if found.shape == expected.shape:
+def _incomparable(case: str, quantity: str, actual: Tensor, expected: Tensor) -> Check | None:
+    if actual.shape == expected.shape:
         return None
-    rule = f"shape {tuple(found.shape)} where {tuple(expected.shape)} belongs"
+    rule = f"shape {tuple(actual.shape)} where {tuple(expected.shape)} belongs"
     return Check(case, quantity, float("inf"), 0.0, False, rule)

@@ -38,7 +38,7 @@ from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_lab
 from heads.diffews.published_keys import unet_keys
 from heads.diffews.segment import mask_latents, query_row
 from heads.diffews.threshold import Threshold, cut, levels
-from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
+from tests.conformance.checks import Check, TrackedTensors, compare, exact, fail_unchecked, read_json
 from training.few_shot import episode_loss
 
 
@@ -48,13 +48,13 @@ def replay(folder: Path) -> Iterator[Check]:
         case, info = file.parent, read_json(file)
         kind = _KINDS.get(info["kind"])
         if kind is None:
-            yield unchecked(case.name, f"kind {info['kind']}")
+            yield fail_unchecked(case.name, f"kind {info['kind']}")
             continue
         stored = [case / f"{which}.safetensors" for which in ("inputs", "expected")]
         inputs, expected = (TrackedTensors(array) if array.is_file() else None for array in stored)
         yield from kind(case, info, inputs, expected)
         for tensors in (inputs, expected):
-            yield from tensors.unread(case.name) if tensors is not None else ()
+            yield from tensors.fail_unread(case.name) if tensors is not None else ()
 
 
 def _preprocess(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
@@ -82,20 +82,20 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
     context = complete(prompt_context(engine))
     if "text_embeds" in expected:
         yield exact(case.name, "prompt_token_ids", list(engine.tokenize([""])[0]), info["prompt_token_ids"])
-        yield _compared(case, "text_embeds", context[None], expected, tolerance)
+        yield _compare(case, "text_embeds", context[None], expected, tolerance)
 
     size = info["image_size"]
     support_images = [pixel_values(support_image.numpy(), size) for support_image in inputs["support_images"]]
     support_masks = [mask_pixel_values(support_mask.numpy()) for support_mask in inputs["support_masks"]]
     query_images = [pixel_values(query_image.numpy(), size) for query_image in inputs["query_images"]]
     image_latents, painted, query_latents = (
-        [one * scale for one in complete(engine.encode(pixels))]
+        [latent * scale for latent in complete(engine.encode(pixels))]
         for pixels in (support_images, support_masks, query_images)
     )
-    yield _compared(case, "query_latents", torch.stack(query_latents), expected, tolerance)
+    yield _compare(case, "query_latents", torch.stack(query_latents), expected, tolerance)
     for name, latents in (("support_image_latents", image_latents), ("support_mask_latents", painted)):
         if name in expected:
-            yield _compared(case, name, torch.stack(latents), expected, tolerance)
+            yield _compare(case, name, torch.stack(latents), expected, tolerance)
 
     layers = engine.backbone.self_attentions
     capture = Capture(output=True, keys_values=bank_capture(layers).keys_values)
@@ -103,7 +103,7 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
     supports = complete(engine.unet(rows))
     if not own_supports:
         outputs = torch.stack([support.output for support in supports if support.output is not None])
-        yield _compared(case, "support_unet_output", outputs, expected, tolerance)
+        yield _compare(case, "support_unet_output", outputs, expected, tolerance)
         yield from _bank(case, [support.keys_values for support in supports], expected, tolerance["bank"])
     shots = info["shots"]
     banks = [
@@ -119,11 +119,11 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
     queries = [query_row(latents, context, bank) for latents, bank in zip(query_latents, banks, strict=True)]
     captures = complete(engine.unet(queries))
     output = torch.stack([capture.output for capture in captures if capture.output is not None])
-    yield _compared(case, "unet_output", output, expected, tolerance)
-    yield _compared(case, "x0_latents", torch.stack(mask_latents(captures, 1.0)), expected, tolerance)
+    yield _compare(case, "unet_output", output, expected, tolerance)
+    yield _compare(case, "x0_latents", torch.stack(mask_latents(captures, 1.0)), expected, tolerance)
     decoded = torch.stack(complete(engine.decode(mask_latents(captures, scale))))
     every = decoded.shape[-1] // expected["decoded"].shape[-1]  # the fixtures keep every second pixel
-    yield _compared(case, "decoded", decoded[:, :, ::every, ::every], expected, tolerance)
+    yield _compare(case, "decoded", decoded[:, :, ::every, ::every], expected, tolerance)
     rgb = levels(decoded)
     yield from _levels(case, rgb.permute(0, 2, 3, 1), expected["rgb_uint8"], tolerance["rgb_uint8"])
     for name, threshold in (
@@ -131,18 +131,18 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
         ("mask_absolute", Threshold("absolute", info["absolute_threshold"]) if "mask_absolute" in expected else None),
     ):
         if threshold is not None:
-            found = torch.stack([cut(picture, threshold) for picture in rgb])
+            masks = torch.stack([cut(picture, threshold) for picture in rgb])
             most = tolerance["mask"]["max_fraction_of_pixels"]
-            yield _fraction(case, name, found, expected[name], most)
+            yield _fraction(case, name, masks, expected[name], most)
     _ = inputs["query_masks"]  # scored in `evaluation`; here they only say what the pictures show
 
 
 def _bank(case: Path, banks: list[Any], expected: TrackedTensors, tolerance: Any) -> Iterator[Check]:
     stored = {name.removeprefix("bank.") for name in expected if name.startswith("bank.")}
-    found = [bank_tensors(bank) for bank in banks]
-    yield exact(case.name, "bank layers", set(found[0]), stored)
-    for name in sorted(stored & set(found[0])):
-        ours = torch.stack([one[name] for one in found])
+    tensors_of_banks = [bank_tensors(bank) for bank in banks]
+    yield exact(case.name, "bank layers", set(tensors_of_banks[0]), stored)
+    for name in sorted(stored & set(tensors_of_banks[0])):
+        ours = torch.stack([tensors[name] for tensors in tensors_of_banks])
         yield compare(case.name, f"bank.{name}", ours, expected[f"bank.{name}"], *tolerance)
 
 
@@ -166,10 +166,10 @@ def _threshold(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedT
 def _metrics(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
     tolerance = info["tolerance"]
     for name, figures in info["expected"].items():
-        truth, found, ignored, classes = (
+        truth, predicted, ignored, classes = (
             inputs[f"{name}.{part}"].numpy() for part in ("ground_truth", "prediction", "ignore", "class_id")
         )
-        pairs = [areas(*one) for one in zip(found, truth, ignored, strict=True)]
+        pairs = [areas(*masks) for masks in zip(predicted, truth, ignored, strict=True)]
         inner, outer = zip(*pairs, strict=True)
         for part, ours in (("area_intersection", inner), ("area_union", outer)):
             array = torch.from_numpy(np.stack(ours)).float()
@@ -187,7 +187,7 @@ def _episodes(case: Path, info: Any, inputs: None, expected: None) -> Iterator[C
         shots = int(run.partition("_")[0])
         random = np.random.RandomState(info["numpy_seed"])
         ours = draw_episodes(names, info["class_ids"], shots, len(expected_scores), random)
-        yield exact(case.name, f"{run}.episodes", [_plain(one) for one in ours], expected_scores)
+        yield exact(case.name, f"{run}.episodes", [_plain(episode) for episode in ours], expected_scores)
 
 
 def _evaluation(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
@@ -246,16 +246,16 @@ def _training_step(case: Path, info: Any, inputs: TrackedTensors, expected: Trac
         parameters = dict(variant.unet.named_parameters())
         parameters |= {f"conv_in_ref.{name}": parameter for name, parameter in convolution.named_parameters()}
         gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-        yield _compared(case, "prediction", prediction, expected, tolerance)
+        yield _compare(case, "prediction", prediction, expected, tolerance)
         yield compare(case.name, "target", -inputs["query_mask_latents"], expected["target"], 1e-6)
-        yield _compared(case, "loss", loss[None], expected, tolerance)
+        yield _compare(case, "loss", loss[None], expected, tolerance)
         norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
-        yield _compared(case, "gradient_norm", norm[None], expected, tolerance)
+        yield _compare(case, "gradient_norm", norm[None], expected, tolerance)
         for name in expected:
             if name.startswith("gradient."):
                 most = tolerance["gradient"]["max_error_over_max_abs_expected"]
-                found = gradients[name.removeprefix("gradient.")]
-                yield compare(case.name, name, found, expected[name], most * float(expected[name].abs().max()))
+                own_gradient = gradients[name.removeprefix("gradient.")]
+                yield compare(case.name, name, own_gradient, expected[name], most * float(expected[name].abs().max()))
     finally:
         for module in (variant.unet, convolution):
             module.requires_grad_(False)
@@ -286,27 +286,27 @@ _KINDS: Mapping[str, Callable[..., Iterator[Check]]] = {
 }
 
 
-def _compared(case: Path, name: str, found: Tensor, expected: TrackedTensors, tolerance: Any) -> Check:
-    return compare(case.name, name, found, expected[name], *tolerance[name])
+def _compare(case: Path, name: str, actual: Tensor, expected: TrackedTensors, tolerance: Any) -> Check:
+    return compare(case.name, name, actual, expected[name], *tolerance[name])
 
 
-def _levels(case: Path, found: Tensor, expected: Tensor, tolerance: Any) -> Iterator[Check]:
-    difference = (found.int() - expected.int()).abs().float()
+def _levels(case: Path, actual: Tensor, expected: Tensor, tolerance: Any) -> Iterator[Check]:
+    difference = (actual.int() - expected.int()).abs().float()
     most = tolerance["max_level_difference"]
     yield compare(case.name, "rgb_uint8, levels", difference.max(), torch.tensor(0.0), most)
     share = (difference > 0).float().mean()
     yield compare(case.name, "rgb_uint8, share", share, torch.tensor(0.0), tolerance["max_fraction_of_values"])
 
 
-def _fraction(case: Path, name: str, found: Tensor, expected: Tensor, most: float) -> Check:
-    if found.shape != expected.shape:
-        return exact(case.name, f"{name}, shape", tuple(found.shape), tuple(expected.shape))
-    share = (found.bool() != expected.bool()).float().mean()
+def _fraction(case: Path, name: str, actual: Tensor, expected: Tensor, most: float) -> Check:
+    if actual.shape != expected.shape:
+        return exact(case.name, f"{name}, shape", tuple(actual.shape), tuple(expected.shape))
+    share = (actual.bool() != expected.bool()).float().mean()
     return compare(case.name, f"{name}, share", share, torch.tensor(0.0), most)
 
 
-def _percent(case: Path, name: str, found: Any, figures: Any, tolerance: Any) -> Iterator[Check]:
-    for key, ours in (("miou_percent", found.mean_iou), ("fb_iou_percent", found.fb_iou)):
+def _percent(case: Path, name: str, result: Any, figures: Any, tolerance: Any) -> Iterator[Check]:
+    for key, ours in (("miou_percent", result.mean_iou), ("fb_iou_percent", result.fb_iou)):
         yield compare(case.name, f"{name}.{key}", torch.tensor(ours), torch.tensor(figures[key]), tolerance[key])
 
 
@@ -316,19 +316,19 @@ def _plain(episode: Episode) -> dict[str, Any]:
 
 def _engine(case: Path, info: Any) -> DirectEngine:
     weights = {name: (case / path).resolve() for name, path in info["weights"].items()}
-    return _loaded(weights["base"], weights["unet"])
+    return _load_engine(weights["base"], weights["unet"])
 
 
 @cache
-def _loaded(base: Path, unet: Path) -> DirectEngine:
+def _load_engine(base: Path, unet: Path) -> DirectEngine:
     """The base folder, whose own U-Net is left out of the fixtures, with the fine-tuned one over it.
 
-    The stock part of the fine-tuned U-Net stands for the backbone's own, which nothing here reads.
+    The stock part of the fine-tuned U-Net replaces the backbone's own, which the replay does not read.
     """
     tensors = read_weights(unet / "diffusion_pytorch_model.safetensors")
     stock = {name: tensor for name, tensor in tensors.items() if not name.startswith("conv_in_ref.")}
-    config = {name: one for name, one in read_json(unet / "config.json").items() if name != "in_channels_ref"}
-    own = build_unet({name: one for name, one in config.items() if not name.startswith("_")})
+    config = {name: value for name, value in read_json(unet / "config.json").items() if name != "in_channels_ref"}
+    own = build_unet({name: value for name, value in config.items() if not name.startswith("_")})
     fill(own, stock, unet, torch.float32)
     alphas_cumprod, _ = read_schedule(base / "scheduler")
     model = StableDiffusion(

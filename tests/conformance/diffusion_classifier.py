@@ -22,7 +22,7 @@ from heads.diffusion_classifier.race import Round, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule, new_timesteps
 from heads.diffusion_classifier.variational import posterior_log_variance, variational_terms
 from heads.diffusion_classifier.winoground import TAGS, caption_errors, report
-from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
+from tests.conformance.checks import Check, TrackedTensors, compare, exact, fail_unchecked, read_json
 
 
 def replay(folder: Path) -> Iterator[Check]:
@@ -33,18 +33,18 @@ def replay(folder: Path) -> Iterator[Check]:
         tensors = TrackedTensors(tensors_file) if tensors_file.exists() else None
         kind = _KINDS.get(info["kind"])
         if kind is None:
-            yield unchecked(case, f"kind {info['kind']}")
+            yield fail_unchecked(case, f"kind {info['kind']}")
             continue
         yield from kind(folder, case, info, tensors)
         if tensors is not None:
-            yield from tensors.unread(case)
+            yield from tensors.fail_unread(case)
 
 
 def _adaptive(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterator[Check]:
     """One image, round by round; `full_matrix` and the half-precision and v-prediction cases are the same race."""
     engine = _engine(folder / info["model"], info["settings"]["dtype"])
     yield from _text(case, engine, info, tensors)
-    noise = tensors["noise"] if "noise" in tensors else _seeded_noise(info, tensors["latent"].shape)
+    noise = tensors["noise"] if "noise" in tensors else _draw_noise(info, tensors["latent"].shape)
     yield from _one_image(case, "", engine, info, info, tensors, noise)
     if "alphas_cumprod_half" in tensors:
         half = engine.backbone.alphas_cumprod.half()
@@ -56,7 +56,7 @@ def _adaptive(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> It
         ):
             yield exact(case, name, own, tensors[name])
     if "converted.error" in tensors:
-        yield from _converted(case, engine, info, tensors, noise)
+        yield from _replay_converted(case, engine, info, tensors, noise)
 
 
 def _end_to_end(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterator[Check]:
@@ -137,7 +137,7 @@ def _round(
 
 
 def _final(case: str, prefix: str, rounds: Sequence[Round], tolerance: Any, tensors: TrackedTensors) -> Iterator[Check]:
-    """Each prompt's mean over the rows that it got before it was dropped, and how many those were."""
+    """Each prompt's mean over its rows until it was dropped, and the number of these rows."""
     means, counts = {}, dict.fromkeys(rounds[0].candidates, 0)
     for round_ in rounds:
         for index, mean in zip(round_.candidates, round_.mean_errors, strict=True):
@@ -149,7 +149,9 @@ def _final(case: str, prefix: str, rounds: Sequence[Round], tolerance: Any, tens
     yield exact(case, f"{prefix}final.count", own_counts, tensors[f"{prefix}final.count"].tolist())
 
 
-def _converted(case: str, engine: DirectEngine, info: Any, tensors: TrackedTensors, noise: Tensor) -> Iterator[Check]:
+def _replay_converted(
+    case: str, engine: DirectEngine, info: Any, tensors: TrackedTensors, noise: Tensor
+) -> Iterator[Check]:
     """Errors of the noise that a v-prediction implies, every prompt on every timestep; noise goes by position."""
     contexts = complete(engine.embed([prompt["prompt"] for prompt in info["prompts"]]))
     timesteps = tensors["converted.timestep"].tolist()
@@ -171,13 +173,13 @@ def _converted(case: str, engine: DirectEngine, info: Any, tensors: TrackedTenso
 
 
 def _preprocess(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterator[Check]:
-    for one in info["cases"]:
-        name = one["index"]
-        found = square(_picture(tensors, f"{name}.", one["mode"]), one["size"], one["interpolation"])
+    for stored in info["cases"]:
+        name = stored["index"]
+        square_image = square(_picture(tensors, f"{name}.", stored["mode"]), stored["size"], stored["interpolation"])
         expected = tensors[f"{name}.expected_u8"]
-        levels = ((pixel_values(found) + 1) * 127.5).round().to(torch.uint8)
+        levels = ((pixel_values(square_image) + 1) * 127.5).round().to(torch.uint8)
         yield exact(case, f"{name}.expected_u8", levels, expected)
-        yield compare(case, f"{name}.pixel_values", pixel_values(found), expected.float() / 127.5 - 1, 1e-6)
+        yield compare(case, f"{name}.pixel_values", pixel_values(square_image), expected.float() / 127.5 - 1, 1e-6)
 
 
 def _picture(tensors: TrackedTensors, prefix: str, mode: str) -> Image.Image:
@@ -203,26 +205,28 @@ def _texts(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Itera
 
 
 def _timesteps(folder: Path, case: str, info: Any, tensors: TrackedTensors | None) -> Iterator[Check]:
-    for one in info["cases"]:
-        schedule = Schedule(tuple(one["n_samples"]), tuple(one["to_keep"]))
+    for stored in info["cases"]:
+        schedule = Schedule(tuple(stored["n_samples"]), tuple(stored["to_keep"]))
         rounds = new_timesteps(schedule, info["settings"]["train_timesteps"])
-        candidates, visited = one["prompts"], 0
-        yield exact(case, f"{one['name']}.rounds", len(rounds), len(one["rounds"]))
-        for number, (own, original, keep) in enumerate(zip(rounds, one["rounds"], one["to_keep"], strict=True)):
+        candidates, visited = stored["prompts"], 0
+        yield exact(case, f"{stored['name']}.rounds", len(rounds), len(stored["rounds"]))
+        for number, (own, original, keep) in enumerate(zip(rounds, stored["rounds"], stored["to_keep"], strict=True)):
             expected = [first + step * i for first, step, count in original["new_timesteps_runs"] for i in range(count)]
-            found = {
+            own_fields = {
                 "new": len(own),
                 "new_timesteps": own,
                 "candidates": candidates,
                 "noise_index_first": visited,
                 "rows": candidates * len(own),
             }
-            wanted = {key: expected if key == "new_timesteps" else original[key] for key in found}
+            expected_fields = {key: expected if key == "new_timesteps" else original[key] for key in own_fields}
             # The original records no candidates and no noise for a round that adds nothing.
-            wanted = {key: found[key] if value is None and not own else value for key, value in wanted.items()}
-            yield exact(case, f"{one['name']}.round{number}", found, wanted)
+            expected_fields = {
+                key: own_fields[key] if value is None and not own else value for key, value in expected_fields.items()
+            }
+            yield exact(case, f"{stored['name']}.round{number}", own_fields, expected_fields)
             candidates, visited = keep, visited + len(own)
-        yield exact(case, f"{one['name']}.evaluated_timesteps", visited, one["evaluated_timesteps"])
+        yield exact(case, f"{stored['name']}.evaluated_timesteps", visited, stored["evaluated_timesteps"])
 
 
 def _winoground(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterator[Check]:
@@ -331,10 +335,10 @@ def _dit(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterato
     crops = TrackedTensors(folder / case / "crop.safetensors")
     for crop_case in info["crop_cases"]:
         name = crop_case["index"]
-        found = halve_to_square(Image.fromarray(crops[f"{name}.image"].numpy()), crop_case["size"])
-        levels = ((pixel_values(found) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
+        crop = halve_to_square(Image.fromarray(crops[f"{name}.image"].numpy()), crop_case["size"])
+        levels = ((pixel_values(crop) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
         yield exact(case, f"{name}.expected_u8", levels.contiguous(), crops[f"{name}.expected_u8"])
-    yield from crops.unread(case)
+    yield from crops.fail_unread(case)
 
 
 _KINDS: Mapping[str, Callable[..., Iterator[Check]]] = {
@@ -352,7 +356,7 @@ _KINDS: Mapping[str, Callable[..., Iterator[Check]]] = {
 }
 
 
-def _seeded_noise(info: Any, latent_shape: Sequence[int]) -> Tensor:
+def _draw_noise(info: Any, latent_shape: Sequence[int]) -> Tensor:
     seed = info["noise_seed"]["seed"] if isinstance(info["noise_seed"], dict) else info["noise_seed"]
     count = max(info["settings"]["n_samples"]) * info["settings"]["n_trials"]
     return torch.randn((count, *latent_shape[1:]), generator=torch.Generator().manual_seed(seed))

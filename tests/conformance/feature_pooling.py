@@ -37,7 +37,7 @@ from heads.feature_pooling.feedback import FeedbackLayers, feedback_features
 from heads.feature_pooling.pooling import pool
 from heads.feature_pooling.preprocess import CropDraw, evaluation_crop, fit_image, pixel_values, training_crop
 from heads.feature_pooling.recipe import HeadRecipe, fit_head
-from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, read_tensors, unchecked
+from tests.conformance.checks import Check, TrackedTensors, compare, exact, fail_unchecked, read_json, read_tensors
 
 Image = NDArray[np.uint8]
 
@@ -48,11 +48,11 @@ def replay(folder: Path) -> Iterator[Check]:
         try:
             yield from _replay_case(case)
         except Exception as error:
-            yield unchecked(case.name, f"failed: {type(error).__name__}: {error}")
+            yield fail_unchecked(case.name, f"failed: {type(error).__name__}: {error}")
     for manifest in sorted(folder.glob("keys_*.json")):
         replay_manifest = _MANIFESTS.get(manifest.name)
         if replay_manifest is None:
-            yield unchecked(manifest.stem, "a manifest that no replay knows")
+            yield fail_unchecked(manifest.stem, "a manifest that no replay knows")
         else:
             yield from replay_manifest(manifest.stem, read_json(manifest))
 
@@ -69,18 +69,18 @@ class _Case:
     def weights(self) -> dict[str, Tensor]:
         return {key: tensor.float() for key, tensor in read_tensors(self.folder / "weights.safetensors").items()}
 
-    def compare(self, name: str, found: Tensor, *, rule: str = "") -> Check:
+    def compare(self, name: str, actual: Tensor, *, rule: str = "") -> Check:
         """Ours against the stored tensor `name`; `rule`: whose tolerance, where it is not the name's first part."""
-        return self.compare_with(name, found, self.io[name], rule or name.split(".")[0])
+        return self.compare_with(name, actual, self.io[name], rule or name.split(".")[0])
 
-    def compare_with(self, quantity: str, found: Tensor, expected: Tensor, rule: str) -> Check:
+    def compare_with(self, quantity: str, actual: Tensor, expected: Tensor, rule: str) -> Check:
         bound = self.info["tolerance"][rule]
-        return compare(self.name, quantity, found, expected, bound["atol"], bound["rtol"])
+        return compare(self.name, quantity, actual, expected, bound["atol"], bound["rtol"])
 
     def images(self) -> list[Image]:
         return [self.io[name].numpy() for name in self.info["images"]]
 
-    def matching(self, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
+    def find_matches(self, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
         """Stored tensors whose whole name fits the pattern."""
         for name in self.io:
             match = re.fullmatch(pattern, name)
@@ -90,16 +90,16 @@ class _Case:
 
 def _replay_case(folder: Path) -> Iterator[Check]:
     if not (folder / "info.json").is_file():
-        yield unchecked(folder.name, "a folder without info.json")
+        yield fail_unchecked(folder.name, "a folder without info.json")
         return
     case = _Case(folder)
     replay_kind = _KINDS.get(case.info["kind"])
     if replay_kind is None:
-        yield unchecked(case.name, f"a case of kind {case.info['kind']!r}")
+        yield fail_unchecked(case.name, f"a case of kind {case.info['kind']!r}")
         return
     yield exact(case.name, "stored tensors", set(case.io), set(case.info["tensors"]["io.safetensors"]))
     yield from replay_kind(case)
-    yield from case.io.unread(case.name)
+    yield from case.io.fail_unread(case.name)
 
 
 def _replay_unet_features(case: _Case) -> Iterator[Check]:
@@ -109,7 +109,7 @@ def _replay_unet_features(case: _Case) -> Iterator[Check]:
     numbered = list_numbered_blocks(backbone.description.sub_blocks)
     yield exact(case.name, "num_blocks", len(numbered), info["num_blocks"])
     images = case.images()
-    pixels = _cropped(images, info["preprocess"])
+    pixels = _crop_images(images, info["preprocess"])
     yield case.compare("x_start", torch.stack(pixels))
     labels = io["y"].tolist() if "y" in io else [None] * len(images)
     capture = Capture(output=True, features=numbered)
@@ -125,9 +125,9 @@ def _replay_unet_features(case: _Case) -> Iterator[Check]:
             yield case.compare(f"x_t.t{timestep}", torch.stack([row.latents for row in rows]))
         if f"output_first.t{timestep}" in io:
             yield case.compare(f"output_first.t{timestep}", _outputs(captures[:1]))
-        for name, match in case.matching(rf"feature\.t{timestep}\.b(\d+)"):
+        for name, match in case.find_matches(rf"feature\.t{timestep}\.b(\d+)"):
             yield case.compare(name, _features(captures, numbered[int(match[1]) - 1]))
-        for name, match in case.matching(rf"pooled\.t{timestep}\.b(\d+)\.p(\d+)"):
+        for name, match in case.find_matches(rf"pooled\.t{timestep}\.b(\d+)\.p(\d+)"):
             yield case.compare(name, pool(_features(captures, numbered[int(match[1]) - 1]), int(match[2])))
         shapes = {str(at + 1): list(captures[0].features[name].shape) for at, name in enumerate(numbered)}
     yield exact(case.name, "block_shapes", shapes, info["block_shapes"])
@@ -143,7 +143,7 @@ def _replay_unet_features(case: _Case) -> Iterator[Check]:
                 timesteps=[timestep],
                 pool_size=pool_size,
                 class_labels=io["y"].tolist() if "y" in io else None,
-                noise=_stored_noise(pixels, io[f"noise.t{timestep}"]),
+                noise=_read_noise(pixels, io[f"noise.t{timestep}"]),
             )
         )
         names = [f"pooled.t{timestep}.b{block}.p{pool_size}" for block in sorted(info["blocks"])]
@@ -163,7 +163,7 @@ def _replay_stable_diffusion(case: _Case) -> Iterator[Check]:
     yield exact(case.name, "block_modules", blocks, info["block_modules"])
     yield exact(case.name, "scaling_factor", backbone.scaling_factor, info["scaling_factor"])
     images = case.images()
-    pixels = _cropped(images, info["preprocess"])
+    pixels = _crop_images(images, info["preprocess"])
     yield case.compare("x_start", torch.stack(pixels))
     means = complete(engine.encode(pixels))
     yield case.compare("latents_mean", torch.stack(means))
@@ -184,9 +184,9 @@ def _replay_stable_diffusion(case: _Case) -> Iterator[Check]:
         captures = complete(engine.unet(rows))
         yield case.compare(f"x_t.{tag}", torch.stack([row.latents for row in rows]))
         yield case.compare(f"output.{tag}", _outputs(captures))
-        for name, match in case.matching(rf"feature\.{re.escape(tag)}\.(.+)"):
+        for name, match in case.find_matches(rf"feature\.{re.escape(tag)}\.(.+)"):
             yield case.compare(name, _features(captures, match[1]))
-        for name, match in case.matching(rf"pooled\.{re.escape(tag)}\.(.+)\.p(\d+)"):
+        for name, match in case.find_matches(rf"pooled\.{re.escape(tag)}\.(.+)\.p(\d+)"):
             yield case.compare(name, pool(_features(captures, match[1]), int(match[2])))
         shapes = {name: list(captures[0].features[name].shape) for name in modules}
         yield exact(case.name, f"module_shapes.{tag}", shapes, info["module_shapes"])
@@ -194,7 +194,7 @@ def _replay_stable_diffusion(case: _Case) -> Iterator[Check]:
         # The whole procedure at once, with the defaults that a caller gets.
         options: dict[str, Any] = {"noise_samples": 0}
         if run["noise"]:
-            options = {"noise": _stored_noise(pixels, io[f"noise.{tag}"])}
+            options = {"noise": _read_noise(pixels, io[f"noise.{tag}"])}
         embeddings = complete(pool_features(engine, images, timesteps=[timestep], **options))
         expected = torch.cat([io[f"pooled.{tag}.{name}.p1"] for name in default_blocks(backbone.sub_blocks)], dim=1)
         yield case.compare_with(f"pooled_features.{tag}", torch.from_numpy(embeddings.vectors), expected, "pooled")
@@ -219,25 +219,25 @@ def _replay_preprocess(case: _Case) -> Iterator[Check]:
             draw = CropDraw(settings["smaller_side"], settings["crop_y"], settings["crop_x"], settings["flip"])
             crop = training_crop(image, settings["size"], draw)
         else:
-            yield unchecked(case.name, f"preprocessing of mode {settings['mode']!r}")
+            yield fail_unchecked(case.name, f"preprocessing of mode {settings['mode']!r}")
             continue
-        found, expected = torch.from_numpy(crop.copy()), case.io[f"crop_{index}"]
-        yield compare(case.name, f"crop_{index}", found, expected, bound["crop"]["max_abs_difference"])
+        actual, expected = torch.from_numpy(crop.copy()), case.io[f"crop_{index}"]
+        yield compare(case.name, f"crop_{index}", actual, expected, bound["crop"]["max_abs_difference"])
         most = bound["crop"]["share_of_values_that_may_differ"]
-        yield _share_beyond(case.name, f"crop_{index} (share)", found, expected, 0.0, most)
-        found, expected = pixel_values(crop), case.io[f"tensor_{index}"]
-        yield compare(case.name, f"tensor_{index}", found, expected, bound["tensor"]["atol"], bound["tensor"]["rtol"])
+        yield _share_beyond(case.name, f"crop_{index} (share)", actual, expected, 0.0, most)
+        actual, expected = pixel_values(crop), case.io[f"tensor_{index}"]
+        yield compare(case.name, f"tensor_{index}", actual, expected, bound["tensor"]["atol"], bound["tensor"]["rtol"])
         for key, most in bound["tensor"].items():
             if key.startswith("share_beyond_"):
                 threshold = float(key.removeprefix("share_beyond_"))
-                yield _share_beyond(case.name, f"tensor_{index} (share)", found, expected, threshold, most)
+                yield _share_beyond(case.name, f"tensor_{index} (share)", actual, expected, threshold, most)
 
 
 @torch.no_grad()
 def _replay_head_linear(case: _Case) -> Iterator[Check]:
     info = case.info
-    head = _loaded(_linear_head(info), case.weights(), case.name)
-    features = [case.io[name] for name, _ in case.matching(r"feature\..+")]
+    head = _load_module(_linear_head(info), case.weights(), case.name)
+    features = [case.io[name] for name, _ in case.find_matches(r"feature\..+")]
     yield exact(case.name, "feature maps", len(features), 1)
     yield case.compare("flattened", pool(features[0], info["pre_pool_size"]))
     yield case.compare("logits", head(*features))
@@ -246,7 +246,7 @@ def _replay_head_linear(case: _Case) -> Iterator[Check]:
 @torch.no_grad()
 def _replay_attention_fusion(case: _Case) -> Iterator[Check]:
     info = case.info
-    head = _loaded(_fusion_head(info, info["blocks"], info["timesteps"]), case.weights(), case.name)
+    head = _load_module(_fusion_head(info, info["blocks"], info["timesteps"]), case.weights(), case.name)
     features = [case.io[f"feature.t{timestep}.b{block}"] for timestep in info["timesteps"] for block in info["blocks"]]
     yield case.compare("logits", head(*features))
 
@@ -255,7 +255,7 @@ def _replay_attention_fusion(case: _Case) -> Iterator[Check]:
 def _replay_attention_head(case: _Case) -> Iterator[Check]:
     # Unknown words are passed over as in the original, which the case comes from.
     head = AttentionHead(case.info["layer_string"], ignore_unknown=True)
-    yield case.compare("output", _loaded(head, case.weights(), case.name)(case.io["input"]))
+    yield case.compare("output", _load_module(head, case.weights(), case.name)(case.io["input"]))
 
 
 @torch.no_grad()
@@ -273,16 +273,16 @@ def _replay_pipeline(case: _Case) -> Iterator[Check]:
     else:
         named = {"in_channels": info["block_channels"], "in_size": info["block_sizes"]}
         head = _fusion_head({**info, **named}, [*first, *second], info["t_list"])
-    _loaded(head, _under(weights, "head."), case.name)
+    _load_module(head, _under(weights, "head."), case.name)
     feedback = None
     if fed_back:
         all_channels = {
             at + 1: captured.shape[0] for at, captured in enumerate(_every_block(engine, numbered, info["preprocess"]))
         }
         feedback = FeedbackLayers(fed_back, all_channels, info["feedback_arch"])
-        _loaded(feedback, _under(weights, "feedback_layers."), case.name)
+        _load_module(feedback, _under(weights, "feedback_layers."), case.name)
 
-    pixels = _cropped(case.images(), info["preprocess"])
+    pixels = _crop_images(case.images(), info["preprocess"])
     features: list[Tensor] = []
     for timestep in info["t_list"]:
         # Where there is no feedback, only the first pass runs. The original hands features out in order of depth.
@@ -305,7 +305,7 @@ def _replay_training(case: _Case) -> Iterator[Check]:
     info, optimiser = case.info, case.info["optimiser"]
     schedule = re.fullmatch(r"lr x 0\.1 every (\d+) epochs", optimiser["schedule"])
     if schedule is None or optimiser["name"] != "SGD" or optimiser["momentum"] or optimiser["weight_decay"]:
-        yield unchecked(case.name, f"training with {optimiser}")
+        yield fail_unchecked(case.name, f"training with {optimiser}")
         return
     if info["head_type"] == "linear":
         head: nn.Module = _linear_head(info)
@@ -313,7 +313,7 @@ def _replay_training(case: _Case) -> Iterator[Check]:
         block = str(info["block"])
         named = {"in_channels": {block: info["in_channels"]}, "in_size": {block: info["in_size"]}}
         head = _fusion_head({**info, **named}, [info["block"]], [0])
-    _loaded(head, case.weights(), case.name)
+    _load_module(head, case.weights(), case.name)
     features = case.io["features"]
     recipe = HeadRecipe(optimiser["lr"], info["batch_size"], info["epochs"], int(schedule[1]))
     losses = fit_head(head, [features], case.io["labels"], recipe, sample_order=case.io["sample_order"])
@@ -348,12 +348,12 @@ def _replay_heads_manifest(case: str, heads: Mapping[str, Mapping[str, Any]]) ->
         }
     for name, parts in heads.items():
         if name not in ours:
-            yield unchecked(case, name)
+            yield fail_unchecked(case, name)
             continue
         yield exact(case, f"{name} parts", set(ours[name]), set(parts))
         for part, module in ours[name].items():
-            found = {key: list(tensor.shape) for key, tensor in module.state_dict().items()}
-            yield exact(case, f"{name}.{part}", found, parts.get(part))
+            shapes = {key: list(tensor.shape) for key, tensor in module.state_dict().items()}
+            yield exact(case, f"{name}.{part}", shapes, parts.get(part))
 
 
 _KINDS: dict[str, Callable[[_Case], Iterator[Check]]] = {
@@ -400,7 +400,7 @@ def _alphas_cumprod(diffusion: Mapping[str, Any]) -> Tensor:
     return linear_alphas_cumprod(steps=diffusion["steps"])
 
 
-def _cropped(images: Sequence[Image], settings: Mapping[str, Any]) -> list[Tensor]:
+def _crop_images(images: Sequence[Image], settings: Mapping[str, Any]) -> list[Tensor]:
     if settings["mode"] != "center_crop":
         raise ValueError(f"preprocessing of mode {settings['mode']!r}")
     return [pixel_values(fit_image(image, settings["size"], "crop")) for image in images]
@@ -424,7 +424,7 @@ def _fusion_head(info: Mapping[str, Any], blocks: Sequence[int], timesteps: Sequ
     )
 
 
-def _loaded(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> nn.Module:
+def _load_module(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> nn.Module:
     load_weights(module, weights, source)
     return module.eval()
 
@@ -449,15 +449,15 @@ def _outputs(captures: Sequence[Captures]) -> Tensor:
     return torch.stack([capture.output for capture in captures if capture.output is not None])
 
 
-def _stored_noise(pixels: Sequence[Tensor], noise: Tensor) -> Callable[[bytes, int, Sequence[int]], Tensor]:
+def _read_noise(pixels: Sequence[Tensor], noise: Tensor) -> Callable[[bytes, int, Sequence[int]], Tensor]:
     """A source of noise that gives each image the case's own draw."""
     by_image = {content_key(image_pixels): drawn for image_pixels, drawn in zip(pixels, noise, strict=True)}
     return lambda content, index, shape: by_image[content]
 
 
-def _share_beyond(case: str, quantity: str, found: Tensor, expected: Tensor, threshold: float, most: float) -> Check:
-    """How many of the values differ by more than `threshold`, as a share that may be `most`."""
-    if found.shape != expected.shape:
-        return unchecked(case, quantity)
-    share = float(((found.double() - expected.double()).abs() > threshold).double().mean())
+def _share_beyond(case: str, quantity: str, actual: Tensor, expected: Tensor, threshold: float, most: float) -> Check:
+    """The share of values that differ by more than `threshold`; it may be `most`."""
+    if actual.shape != expected.shape:
+        return fail_unchecked(case, quantity)
+    share = float(((actual.double() - expected.double()).abs() > threshold).double().mean())
     return Check(case, quantity, share, most, share <= most, f"share beyond {threshold:g}")

@@ -21,7 +21,7 @@ from heads.sdpose.estimation import PoseModel, empty_context, estimate_poses, he
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.losses import heatmap_loss, pck
 from heads.sdpose.persons import Person, read_annotated_persons, read_detected_persons
-from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
+from tests.conformance.checks import Check, TrackedTensors, compare, exact, fail_unchecked, read_json
 
 
 class _Case:
@@ -41,16 +41,16 @@ class _Case:
         width, height = self.settings[key]
         return width, height
 
-    def compare(self, quantity: str, found: Any, expected: Any, rule: str, where: Tensor | None = None) -> Check:
+    def compare(self, quantity: str, actual: Any, expected: Any, rule: str, where: Tensor | None = None) -> Check:
         """Ours against the stored value, at the entries that `where` marks."""
-        ours, theirs = torch.as_tensor(found), torch.as_tensor(expected)
+        ours, theirs = torch.as_tensor(actual), torch.as_tensor(expected)
         bound = self.tolerance[rule]
         if bound == "exact":
             return exact(self.name, quantity, ours, theirs)
         if where is not None and ours.shape == theirs.shape:
-            # What the mask leaves out must still be a number.
+            # Entries outside the mask must be finite too.
             if not ours.isfinite().all():
-                return unchecked(self.name, f"{quantity}: ours is not finite")
+                return fail_unchecked(self.name, f"{quantity}: ours is not finite")
             ours, theirs = ours[where], theirs[where]
         return compare(self.name, quantity, ours, theirs, bound["atol"], bound.get("rtol", 0.0))
 
@@ -61,24 +61,24 @@ def replay(folder: Path) -> Iterator[Check]:
         case = _Case(file.parent)
         kind = _KINDS.get(case.info["kind"])
         if kind is None:
-            yield unchecked(case.name, f"kind {case.info['kind']}")
+            yield fail_unchecked(case.name, f"kind {case.info['kind']}")
             continue
         try:
             yield from kind(case)
         except Exception as error:
-            yield unchecked(case.name, f"failed: {type(error).__name__}: {error}")
+            yield fail_unchecked(case.name, f"failed: {type(error).__name__}: {error}")
 
 
 def _affine(case: _Case) -> Iterator[Check]:
     stored = case.json("affine.json")
     width, height = stored["output_wh"]
-    for index, one in enumerate(stored["cases"]):
+    for index, box_case in enumerate(stored["cases"]):
 
-        def check(name: str, found: Any, rule: str = "", one: Any = one, index: int = index) -> Check:
-            expected = torch.tensor(one[name], dtype=torch.float64)
-            return case.compare(f"{index}.{name}", torch.as_tensor(found).double(), expected, rule or name)
+        def check(name: str, actual: Any, rule: str = "", box_case: Any = box_case, index: int = index) -> Check:
+            expected = torch.tensor(box_case[name], dtype=torch.float64)
+            return case.compare(f"{index}.{name}", torch.as_tensor(actual).double(), expected, rule or name)
 
-        xyxy = np.array(one["bbox_xyxy"], dtype=np.float32)[None]
+        xyxy = np.array(box_case["bbox_xyxy"], dtype=np.float32)[None]
         center, padded = crops.centers_and_scales(xyxy, stored["padding"])
         scale = crops.fixed_scales(padded, (width, height))
         matrix = crops.warp_matrix(center[0], scale[0], (width, height))
@@ -88,10 +88,10 @@ def _affine(case: _Case) -> Iterator[Check]:
         yield check("scale_fixed", scale[0])
         yield check("matrix", matrix)
         yield check("matrix_rot30", rotated)
-        points = np.array(one["image_points"], dtype=np.float64)
+        points = np.array(box_case["image_points"], dtype=np.float64)
         yield check("crop_points", points @ matrix[:, :2].T.astype(np.float64) + matrix[:, 2])
         _, region = crops.affine_crop(np.zeros((2, 2, 3), np.uint8), xyxy[0], (width, height))
-        back = crops.to_image(np.array(one["crop_points"]), region, (width, height))
+        back = crops.to_image(np.array(box_case["crop_points"]), region, (width, height))
         yield check("crop_points_mapped_back_by_the_decoder_formula", back)
 
 
@@ -99,26 +99,26 @@ def _stretch(case: _Case) -> Iterator[Check]:
     io = TrackedTensors(case.folder / "io.safetensors")
     image = io["image_bgr"].numpy()[..., ::-1].copy()
     size = case.size()
-    boxes = [None if one is None else np.array(one, np.float32) for one in case.settings["boxes_xyxy"]]
+    boxes = [None if box is None else np.array(box, np.float32) for box in case.settings["boxes_xyxy"]]
     cut = [crops.stretch_crop(image, box, size) for box in boxes]
-    pixels = torch.stack([crops.pixel_values(one) for one, _ in cut])
+    pixels = torch.stack([crops.pixel_values(crop) for crop, _ in cut])
     yield case.compare("crops", pixels, io["crops"], "crops")
     crop_info = torch.tensor(np.stack([np.concatenate([region.origin, region.scale]) for _, region in cut])).long()
     yield case.compare("crop_info", crop_info, io["crop_info"], "crop_info")
     points = io["keypoints_crop"].numpy()
     back = np.stack([crops.to_image(points, region, size) for _, region in cut])
     yield case.compare("keypoints_image", back, io["keypoints_image"], "keypoints_image")
-    yield from io.unread(case.name)
+    yield from io.fail_unread(case.name)
 
 
 def _boxes(case: _Case) -> Iterator[Check]:
     expected = case.json("expected.json")
-    found = {
+    persons_by_list = {
         "from_detection_file": read_detected_persons(case.json("detections.json")),
         "from_ground_truth": read_annotated_persons(case.json("annotations.json")),
     }
-    yield exact(case.name, "lists", set(expected), set(found))
-    for name, persons in found.items():
+    yield exact(case.name, "lists", set(expected), set(persons_by_list))
+    for name, persons in persons_by_list.items():
         rows = expected[name]
         yield exact(case.name, f"{name}.id", [person.id for person in persons], [row["id"] for row in rows])
         yield exact(
@@ -157,11 +157,11 @@ def _network(case: _Case) -> Iterator[Check]:
     scale = crops.fixed_scales(padded, size)
     yield case.compare("bbox_center", center, io["bbox_center"], "bbox_center")
     yield case.compare("bbox_scale_fixed", scale, io["bbox_scale_fixed"], "bbox_scale_fixed")
-    matrices = np.stack([crops.warp_matrix(one, other, size) for one, other in zip(center, scale, strict=True)])
+    matrices = np.stack([crops.warp_matrix(*box, size) for box in zip(center, scale, strict=True)])
     yield case.compare("warp_matrix", matrices, io["warp_matrix"], "warp_matrix")
     cut = [crops.affine_crop(image, corners, size) for corners in xyxy]
     stored = io["crops_bgr_cv49"].permute(0, 2, 3, 1).numpy()
-    yield from _crop_checks(case, np.stack([one for one, _ in cut]), stored)
+    yield from _crop_checks(case, np.stack([crop for crop, _ in cut]), stored)
     regions = [region for _, region in cut]
 
     ids = torch.tensor(backbone.tokenize([""]))
@@ -197,14 +197,14 @@ def _network(case: _Case) -> Iterator[Check]:
                 yield case.compare(f"{mode}.{name}", own, io[f"{mode}.{name}"], "heatmaps")
         yield from _points(case, io, mode, maps[mode, ""], regions)
         yield from _points(case, io, f"{mode}.flip", merged, regions)
-    yield from _decoded_stored(case, io, regions)
+    yield from _decode_stored(case, io, regions)
     yield from _end_to_end(case, engine, model, image, io)
-    yield from io.unread(case.name)
+    yield from io.fail_unread(case.name)
 
 
-def _crop_checks(case: _Case, found: NDArray[np.uint8], stored: NDArray[np.uint8]) -> Iterator[Check]:
+def _crop_checks(case: _Case, actual: NDArray[np.uint8], stored: NDArray[np.uint8]) -> Iterator[Check]:
     bound = case.tolerance["crops"]
-    difference = np.abs(found.astype(int) - stored.astype(int))
+    difference = np.abs(actual.astype(int) - stored.astype(int))
     for name, value in (
         ("max_abs", difference.max()), ("mean_abs", difference.mean()), ("share_over_2", (difference > 2).mean())
     ):  # fmt: skip
@@ -230,7 +230,7 @@ def _points(
     )
 
 
-def _decoded_stored(case: _Case, io: TrackedTensors, regions: Sequence[CropRegion]) -> Iterator[Check]:
+def _decode_stored(case: _Case, io: TrackedTensors, regions: Sequence[CropRegion]) -> Iterator[Check]:
     rule = "decode_of_stored_heatmaps"
     for prefix, name in (("mode", "mode.heatmaps"), ("mode.flip", "mode.heatmaps_merged")):
         yield from _points(case, io, prefix, io[name], regions, rule)
@@ -243,11 +243,11 @@ def _end_to_end(
     xyxy = io["bbox_xyxy"].double().numpy()
     boxes = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1)
     for prefix, flip_test in (("mode", False), ("mode.flip", True)):
-        found = complete(estimate_poses(engine, model, image[..., ::-1].copy(), boxes, flip_test=flip_test))
+        poses = complete(estimate_poses(engine, model, image[..., ::-1].copy(), boxes, flip_test=flip_test))
         direct = complete(_from_crops(engine, model, image, xyxy.astype(np.float32), flip_test))
         quantity = f"estimate_poses.{prefix}"
-        yield compare(case.name, f"{quantity}.scores", torch.tensor(found.scores), direct[1], 0.0)
-        yield compare(case.name, f"{quantity}.points", torch.tensor(found.points), direct[0], 1e-9)
+        yield compare(case.name, f"{quantity}.scores", torch.tensor(poses.scores), direct[1], 0.0)
+        yield compare(case.name, f"{quantity}.points", torch.tensor(poses.points), direct[0], 1e-9)
 
 
 async def _from_crops(
@@ -255,7 +255,7 @@ async def _from_crops(
 ) -> tuple[Tensor, Tensor]:
     """Points and scores by the steps that were checked above, from this OpenCV's crops."""
     cut = [crops.affine_crop(image, corners, model.size) for corners in xyxy]
-    pixels = [crops.pixel_values(one[..., ::-1]) for one, _ in cut]
+    pixels = [crops.pixel_values(crop[..., ::-1]) for crop, _ in cut]
     views = pixels + ([image_pixels.flip(-1) for image_pixels in pixels] if flip_test else [])
     latents = await engine.encode(views)
     maps = heatmaps(model, await engine.unet(pose_rows(model, latents, await empty_context(engine))))
@@ -280,8 +280,8 @@ def _codec(case: _Case) -> Iterator[Check]:
     positive = io["scores"] > 0
     yield case.compare("keypoints", points, io["keypoints"], "keypoints", positive)
     corner = -torch.tensor(size, dtype=torch.float64) / torch.tensor([width - 1, maps.shape[1] - 1])
-    found = torch.tensor(points)[~positive]
-    yield compare(case.name, "keypoints of maps without a peak", found, corner.expand(len(found), 2), 1e-9)
+    peakless = torch.tensor(points)[~positive]
+    yield compare(case.name, "keypoints of maps without a peak", peakless, corner.expand(len(peakless), 2), 1e-9)
 
     heatmap_size = case.size("heatmap_wh")
     encoded, weights = codec.encode(
@@ -310,7 +310,7 @@ def _codec(case: _Case) -> Iterator[Check]:
     share, mean = pck(predicted, target, weight, loss["pck_threshold"])
     yield case.compare("loss.pck005_per_keypoint", share, io["loss.pck005_per_keypoint"], "loss_pck")
     yield case.compare("loss.pck005_mean", torch.tensor([mean]), io["loss.pck005_mean"], "loss_pck")
-    yield from io.unread(case.name)
+    yield from io.fail_unread(case.name)
 
 
 def _full_size(case: _Case, io: TrackedTensors) -> Iterator[Check]:
@@ -375,10 +375,10 @@ def _result_rows(case: _Case, rows: Sequence[Mapping[str, Any]]) -> Iterator[Che
     yield case.compare("score", scores, torch.tensor([row["score"] for row in expected], dtype=torch.float64), "score")
 
 
-def _figures(case: _Case, prefix: str, found: Mapping[str, float], expected: Mapping[str, float]) -> Iterator[Check]:
-    yield exact(case.name, f"{prefix}figures", set(found), set(expected))
+def _figures(case: _Case, prefix: str, figures: Mapping[str, float], expected: Mapping[str, float]) -> Iterator[Check]:
+    yield exact(case.name, f"{prefix}figures", set(figures), set(expected))
     for name, value in expected.items():
-        ours, theirs = (torch.tensor([number], dtype=torch.float64) for number in (found[name], value))
+        ours, theirs = (torch.tensor([number], dtype=torch.float64) for number in (figures[name], value))
         yield case.compare(f"{prefix}{name}", ours, theirs, "ap")
 
 
@@ -391,48 +391,48 @@ def _openpose(case: _Case) -> Iterator[Check]:
     ):  # fmt: skip
         height, width = case.settings[f"{name}_canvas_hw"]
         points, scores = io[points_name].numpy(), io[scores_name].numpy()
-        found = _one_person(points, scores)
+        keypoints = _one_person(points, scores)
         if name == "wholebody":
             mapped, mapped_scores = openpose.openpose_points(points, scores)
             yield case.compare("keypoints_134", mapped, io["wholebody.keypoints_134_openpose"], "keypoints_134")
             yield case.compare("scores_134", mapped_scores, io["wholebody.scores_134_openpose"], "scores_134")
-        canvas = openpose.skeleton_picture(found, height, width, threshold=threshold)
+        canvas = openpose.skeleton_picture(keypoints, height, width, threshold=threshold)
         theirs = io[f"{name}.canvas_rgb"].numpy()
         bound = case.tolerance["canvas"]["share_of_pixels_that_differ"]
         share = float((canvas != theirs).any(axis=2).mean()) if canvas.shape == theirs.shape else float("inf")
         yield Check(case.name, f"{name}.canvas", share, bound, share <= bound, "share of pixels that differ")
         yield exact(case.name, f"{name} draws", bool(canvas.any()), True)
-        written = openpose.openpose_json(found, height, width)
+        written = openpose.openpose_json(keypoints, height, width)
         expected = stored["node_body" if name == "body" else "node_wholebody_from_134"]
         if name == "wholebody":
             # Both nodes exchange the hands: ours are the person's own.
-            expected = {**expected, "people": [_hands_exchanged(person) for person in expected["people"]]}
+            expected = {**expected, "people": [_exchange_hands(person) for person in expected["people"]]}
         yield from _same_json(case, f"{name}.json", written, expected)
-        editor = openpose.editor_json(found, height, width, threshold)
+        editor = openpose.editor_json(keypoints, height, width, threshold)
         yield from _same_json(case, f"{name}.editor", editor, stored[f"node_editor_{name}"])
-    yield from io.unread(case.name)
+    yield from io.fail_unread(case.name)
 
 
 def _one_person(points: NDArray[np.float64], scores: NDArray[np.float32]) -> Keypoints:
     skeleton = skeletons.COCO_17 if len(points) == 17 else skeletons.COCO_WHOLEBODY_133
-    box, one = np.array([[0.0, 0.0, 1.0, 1.0]]), np.ones(1)
-    return Keypoints(points[None], scores[None], box, one, "caller", skeleton.names, skeleton.links)
+    box, box_scores = np.array([[0.0, 0.0, 1.0, 1.0]]), np.ones(1)
+    return Keypoints(points[None], scores[None], box, box_scores, "caller", skeleton.names, skeleton.links)
 
 
-def _hands_exchanged(person: Mapping[str, Any]) -> dict[str, Any]:
+def _exchange_hands(person: Mapping[str, Any]) -> dict[str, Any]:
     left, right = "hand_left_keypoints_2d", "hand_right_keypoints_2d"
     return {**person, left: person[right], right: person[left]}
 
 
-def _same_json(case: _Case, name: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[Check]:
-    yield exact(case.name, f"{name} keys", set(found), set(expected))
+def _same_json(case: _Case, name: str, actual: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[Check]:
+    yield exact(case.name, f"{name} keys", set(actual), set(expected))
     for key in ("canvas_width", "canvas_height", "width", "height"):
-        yield exact(case.name, f"{name}.{key}", found.get(key), expected.get(key))
-    yield exact(case.name, f"{name}.people", len(found["people"]), len(expected["people"]))
-    for ours, theirs in zip(found["people"], expected["people"], strict=True):
+        yield exact(case.name, f"{name}.{key}", actual.get(key), expected.get(key))
+    yield exact(case.name, f"{name}.people", len(actual["people"]), len(expected["people"]))
+    for ours, theirs in zip(actual["people"], expected["people"], strict=True):
         yield exact(case.name, f"{name} parts", set(ours), set(theirs))
         for part, values in theirs.items():
-            ours_part, theirs_part = (torch.tensor(one, dtype=torch.float64) for one in (ours[part], values))
+            ours_part, theirs_part = (torch.tensor(numbers, dtype=torch.float64) for numbers in (ours[part], values))
             yield case.compare(f"{name}.{part}", ours_part, theirs_part, "json")
 
 

@@ -30,7 +30,7 @@ _FIRST = {"diffews": ("x0_latents", "mask")}
 """Of these the first query alone is kept."""
 
 
-def shortened() -> dict[str, Tensor]:
+def shorten_tensors() -> dict[str, Tensor]:
     """All tensors by `SYSTEM/NAME`, in the fixtures' shapes and types, those of several queries cut to the first."""
     kept: dict[str, Tensor] = {}
     for system, files in PARTS.items():
@@ -40,9 +40,9 @@ def shortened() -> dict[str, Tensor]:
                 kept[f"{system}/{name}"] = stored[name][:1] if name in _FIRST.get(system, ()) else stored[name]
     for system, (file, beginnings) in WEIGHTS.items():
         stored = read_tensors(FIXTURES / f"{file}.safetensors")
-        kept |= {f"{system}/weights.{name}": one for name, one in stored.items() if name.startswith(beginnings)}
+        kept |= {f"{system}/weights.{name}": tensor for name, tensor in stored.items() if name.startswith(beginnings)}
     return kept
 
 
 if __name__ == "__main__":
-    write_tensors(shortened(), HEADS)
+    write_tensors(shorten_tensors(), HEADS)

@@ -27,7 +27,7 @@ def test_the_committed_fixtures_replay(system: str) -> None:
 
 
 @pytest.fixture
-def one_case(tmp_path: Path) -> Path:
+def case_folder(tmp_path: Path) -> Path:
     """A folder of one small case that can be spoilt."""
     folder = tmp_path / "diffusion_classifier"
     shutil.copytree(FIXTURES / "diffusion_classifier/single_round", folder / "single_round")
@@ -35,44 +35,44 @@ def one_case(tmp_path: Path) -> Path:
     return folder
 
 
-def failing(folder: Path) -> set[str]:
+def find_failures(folder: Path) -> set[str]:
     return {check.quantity for check in replay_folder(folder) if not check.ok}
 
 
-def test_an_error_beyond_its_tolerance_fails(one_case: Path) -> None:
-    assert failing(one_case) == set()
-    file = one_case / "single_round/io.safetensors"
+def test_an_error_beyond_its_tolerance_fails(case_folder: Path) -> None:
+    assert find_failures(case_folder) == set()
+    file = case_folder / "single_round/io.safetensors"
     tensors = load_file(file)
     tensors["round0.error"][7] += 1e-3
     save_file(tensors, file)
-    assert failing(one_case) == {"round0.error"}
+    assert find_failures(case_folder) == {"round0.error"}
 
 
-def test_other_weights_fail(one_case: Path) -> None:
-    file = one_case / "weights/sd1/unet/diffusion_pytorch_model.safetensors"
+def test_other_weights_fail(case_folder: Path) -> None:
+    file = case_folder / "weights/sd1/unet/diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     tensors["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"] *= 1.05
     save_file(tensors, file)
     # The weights are cached by folder, and this folder is new.
-    assert "round0.error" in failing(one_case)
+    assert "round0.error" in find_failures(case_folder)
 
 
-def test_a_tensor_that_nothing_reads_fails(one_case: Path) -> None:
-    file = one_case / "single_round/io.safetensors"
+def test_a_tensor_that_nothing_reads_fails(case_folder: Path) -> None:
+    file = case_folder / "single_round/io.safetensors"
     save_file({**load_file(file), "surprise": torch.zeros(1)}, file)
-    assert failing(one_case) == {"surprise"}
+    assert find_failures(case_folder) == {"surprise"}
 
 
-def test_a_kind_that_is_not_known_fails(one_case: Path) -> None:
-    info = one_case / "single_round/info.json"
+def test_a_kind_that_is_not_known_fails(case_folder: Path) -> None:
+    info = case_folder / "single_round/info.json"
     info.write_text(json.dumps({**json.loads(info.read_text()), "kind": "surprise"}))
-    assert failing(one_case) == {"kind surprise"}
+    assert find_failures(case_folder) == {"kind surprise"}
 
 
-def test_a_system_that_is_not_known_fails(one_case: Path) -> None:
-    info = one_case / "single_round/info.json"
+def test_a_system_that_is_not_known_fails(case_folder: Path) -> None:
+    info = case_folder / "single_round/info.json"
     info.write_text(json.dumps({**json.loads(info.read_text()), "system": "surprise"}))
-    assert failing(one_case) == {"a replay of this system"}
+    assert find_failures(case_folder) == {"a replay of this system"}
 
 
 def test_an_empty_folder_fails(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_an_empty_folder_fails(tmp_path: Path) -> None:
 
 def test_the_command_exits_with_1_for_what_was_not_checked(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.conformance", str(tmp_path)]
-    found = subprocess.run(command, cwd=FIXTURES.parents[2], capture_output=True, text=True, check=False)
-    assert found.returncode == 1
-    assert "not checked" in found.stdout
+    process = subprocess.run(command, cwd=FIXTURES.parents[2], capture_output=True, text=True, check=False)
+    assert process.returncode == 1
+    assert "not checked" in process.stdout
 
 
 @pytest.mark.parametrize(
@@ -99,5 +99,5 @@ def test_the_command_exits_with_1_for_what_was_not_checked(tmp_path: Path) -> No
         (exact("c", "q", [1], [1, 2]), False),
     ],
 )
-def test_a_check_holds_what_it_was_given_to_its_bound(check: Check, ok: bool) -> None:
+def test_a_check_compares_its_values_within_the_bound(check: Check, ok: bool) -> None:
     assert check.ok is ok

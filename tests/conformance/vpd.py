@@ -29,7 +29,7 @@ from heads.vpd.published_keys import head_keys, unet_keys
 from heads.vpd.referring import enlarge_mask_logits, referring_logits
 from heads.vpd.segmentation import slide_probabilities
 from heads.vpd.windows import flip_maps
-from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, read_tensors, unchecked
+from tests.conformance.checks import Check, TrackedTensors, compare, exact, fail_unchecked, read_json, read_tensors
 
 
 def replay(folder: Path) -> Iterator[Check]:
@@ -38,7 +38,7 @@ def replay(folder: Path) -> Iterator[Check]:
         try:
             yield from _replay_case(case)
         except Exception as error:
-            yield unchecked(case.name, f"failed: {type(error).__name__}: {error}")
+            yield fail_unchecked(case.name, f"failed: {type(error).__name__}: {error}")
 
 
 class _Case:
@@ -58,7 +58,7 @@ class _Case:
         own = self.folder / "weights.safetensors"
         # The weights of the committed case are in the package, whose doctor replays it too.
         stored = read_tensors(own if own.is_file() else VPD)
-        tensors = {key: one.float() if one.is_floating_point() else one for key, one in stored.items()}
+        tensors = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored.items()}
         return split_original(tensors, task, self.name)
 
     def bound(self, name: str) -> dict[str, float]:
@@ -67,15 +67,15 @@ class _Case:
             return rules[name]
         return next(bound for rule, bound in rules.items() if fnmatch.fnmatchcase(name, rule))
 
-    def compare(self, name: str, found: Tensor) -> Check:
+    def compare(self, name: str, actual: Tensor) -> Check:
         bound, expected = self.bound(name), self.io[name]
         if "max_fraction_of_pixels" in bound:
             most = bound["max_fraction_of_pixels"]
-            if found.shape != expected.shape:
-                return compare(self.name, name, found, expected, 0.0)
-            share = float((found.cpu().long() != expected.long()).double().mean())
+            if actual.shape != expected.shape:
+                return compare(self.name, name, actual, expected, 0.0)
+            share = float((actual.cpu().long() != expected.long()).double().mean())
             return Check(self.name, name, share, most, share <= most, "share of pixels")
-        return compare(self.name, name, found, expected, bound["atol"], bound["rtol"])
+        return compare(self.name, name, actual, expected, bound["atol"], bound["rtol"])
 
 
 def _replay_case(folder: Path) -> Iterator[Check]:
@@ -85,11 +85,11 @@ def _replay_case(folder: Path) -> Iterator[Check]:
         return
     kinds = {"depth": _replay_depth, "segmentation": _replay_segmentation, "referring": _replay_referring}
     if kind not in kinds:
-        yield unchecked(folder.name, f"a case of kind {kind!r}")
+        yield fail_unchecked(folder.name, f"a case of kind {kind!r}")
         return
     case = _Case(folder)
     yield from kinds[kind](case)
-    yield from case.io.unread(case.name)
+    yield from case.io.fail_unread(case.name)
 
 
 def _backbone(case: _Case, parts: OriginalParts, *, lent: tuple[str, ...] = ()) -> StableDiffusion:
@@ -139,7 +139,7 @@ def _replay_depth(case: _Case) -> Iterator[Check]:
     yield case.compare("depth", metres[None, None, ::stride, ::stride])
 
     protocol = settings["protocol"]
-    found = complete(
+    depth_map = complete(
         predict_depth(
             engine,
             case.image,
@@ -151,7 +151,7 @@ def _replay_depth(case: _Case) -> Iterator[Check]:
         )
     )
     stride = protocol["stored_stride"]
-    yield case.compare("depth_protocol", torch.from_numpy(found.metres)[None, None, ::stride, ::stride])
+    yield case.compare("depth_protocol", torch.from_numpy(depth_map.metres)[None, None, ::stride, ::stride])
     yield from _replay_metrics(case)
 
 
@@ -159,24 +159,24 @@ def _replay_metrics(case: _Case) -> Iterator[Check]:
     settings = case.settings["metrics"]
     canvas, enlarge = tuple(settings["canvas"]), settings["enlarge"]
 
-    def placed(small: Tensor, fill_value: float) -> Tensor:
+    def place(small: Tensor, fill_value: float) -> Tensor:
         large = small.repeat_interleave(enlarge, 0).repeat_interleave(enlarge, 1)[: canvas[0], : canvas[1]]
         whole = torch.full(canvas, fill_value)
         whole[: large.shape[0], : large.shape[1]] = large
         return whole
 
-    predicted = placed(case.io["depth_protocol"][0, 0], settings["prediction_fill"])
-    truth = placed(case.io["metric_truth_mm"].float() / 1000, settings["truth_fill"])
-    found = depth_figures(predicted, truth, valid_depth(truth, eigen=True))
-    found["silog_loss"] = float(silog_loss(predicted, truth))
+    predicted = place(case.io["depth_protocol"][0, 0], settings["prediction_fill"])
+    truth = place(case.io["metric_truth_mm"].float() / 1000, settings["truth_fill"])
+    figures = depth_figures(predicted, truth, valid_depth(truth, eigen=True))
+    figures["silog_loss"] = float(silog_loss(predicted, truth))
     expected: Mapping[str, float] = read_json(case.folder / "expected.json")["metrics"]
-    yield exact(case.name, "metrics", set(found), set(expected))
+    yield exact(case.name, "metrics", set(figures), set(expected))
     atol = case.info["tolerance"]["metrics"]["atol"]
     for name, value in expected.items():
         if name == "n_valid":
-            yield exact(case.name, name, found[name], value)
+            yield exact(case.name, name, figures[name], value)
         else:
-            yield compare(case.name, name, torch.tensor(found[name]), torch.tensor(value), atol)
+            yield compare(case.name, name, torch.tensor(figures[name]), torch.tensor(value), atol)
 
 
 @torch.no_grad()
@@ -192,16 +192,16 @@ def _replay_segmentation(case: _Case) -> Iterator[Check]:
     capture = head.layers.capture(maps=True)
     (captures,) = complete(engine.unet([make_row(latents, head.contexts, capture, head.variant)]))
     for name in capture.attention_maps:
-        found = captures.attention_maps[name].flatten(1).T
-        yield case.compare(f"map.{name.partition('.transformer_blocks')[0]}", found[None])
-    for level, found in enumerate(level_maps(captures, head.layers), start=1):
-        yield case.compare(f"attn_level{level}", found[None])
+        attention_map = captures.attention_maps[name].flatten(1).T
+        yield case.compare(f"map.{name.partition('.transformer_blocks')[0]}", attention_map[None])
+    for level, level_map in enumerate(level_maps(captures, head.layers), start=1):
+        yield case.compare(f"attn_level{level}", level_map[None])
     features = pyramid(captures, head.layers, maps=True)
     for level, feature in enumerate(features):
         yield case.compare(f"feature_{level}", feature[None])
     batch = stack_pyramids([features])
-    for level, found in enumerate(head.network.neck(batch)):
-        yield case.compare(f"neck_{level}", found)
+    for level, neck_map in enumerate(head.network.neck(batch)):
+        yield case.compare(f"neck_{level}", neck_map)
     yield case.compare("logits", head.network(batch))
 
     slide = settings["slide"]
@@ -254,12 +254,14 @@ def _replay_keys(folder: Path) -> Iterator[Check]:
         shapes = {key: tuple(shape) for key, shape in read_json(folder / f"{name}.json").items()}
         tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
         parts = split_original(tensors, task, name)
-        for part, found, ours in (
+        for part, stored, ours in (
             ("unet", parts.unet, unet_keys(task)),
             ("vae", parts.vae, vae_encoder_keys()),
             ("head", parts.head, head_keys(task)),
         ):
-            yield exact(folder.name, f"{name} {part}", {key: tuple(one.shape) for key, one in found.items()}, ours)
+            yield exact(
+                folder.name, f"{name} {part}", {key: tuple(tensor.shape) for key, tensor in stored.items()}, ours
+            )
         network = NETWORKS[task](parts.head, name)
         built = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
         yield exact(folder.name, f"{name} network", built, {key: shapes[key] for key in parts.head})

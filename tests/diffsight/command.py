@@ -16,7 +16,7 @@ from diffsight.cli import app, main
 from diffsight.cli.progress_lines import PREFIX
 
 SCRIPT = Path(sys.executable).with_name("diffsight")
-# One thread: where cores are shared, torch's threads wait for each other longer than they compute.
+# One thread: on shared cores torch's threads wait for each other longer than they compute.
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
 SECONDS = 180
 
@@ -24,7 +24,7 @@ SECONDS = 180
 def diffsight(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command's status and output, as a shell would see them, from a run within this process.
 
-    Loading the libraries takes a process seconds: only tests of the process itself (`script`) pay for that.
+    Importing the libraries takes a process seconds: only tests of the process itself (`script`) do it.
     """
     command = [str(SCRIPT), *map(str, arguments)]
     out, err = io.StringIO(), io.StringIO()
@@ -39,22 +39,22 @@ def diffsight(*arguments: str | Path, **environment: str) -> subprocess.Complete
             main()
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return subprocess.CompletedProcess(command, status, out.getvalue(), without_progress(err.getvalue()))
+    return subprocess.CompletedProcess(command, status, out.getvalue(), drop_progress(err.getvalue()))
 
 
 def script(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """As `diffsight`, from a process of its own."""
+    """The same from a process of its own."""
     return run([str(SCRIPT), *map(str, arguments)], {**ENVIRONMENT, **environment}, SECONDS)
 
 
 def run(command: list[str], environment: dict[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
     """A command's status and output, without its lines of progress: how many there are depends on the machine."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
-    done.stderr = without_progress(done.stderr)
+    done.stderr = drop_progress(done.stderr)
     return done
 
 
-def without_progress(text: str) -> str:
+def drop_progress(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(PREFIX))
 
 
@@ -70,4 +70,4 @@ def assert_one_line_error(done: subprocess.CompletedProcess[str], *words: str) -
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("diffsight: ")
-    assert all(one in line for one in words), line
+    assert all(word in line for word in words), line

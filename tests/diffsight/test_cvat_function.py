@@ -1,4 +1,4 @@
-"""The function file for CVAT, against real servers, its results judged by CVAT's own SDK."""
+"""The function file for CVAT, against real servers, its results checked by CVAT's own SDK."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.service.library.test_few_shot import picture, supports
 
 
 class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
-    """What CVAT tells of a frame."""
+    """What CVAT passes with a frame."""
 
     def __init__(self, conf_threshold: float | None = None, conv_mask_to_poly: bool = False) -> None:
         self._conf_threshold, self._conv_mask_to_poly = conf_threshold, conv_mask_to_poly
@@ -47,13 +47,13 @@ class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
         return self._conv_mask_to_poly
 
 
-def judged(function: Any, annotations: list[Any], *, polygons: bool = False) -> list[Any]:
+def convert_annotations(function: Any, annotations: list[Any], *, polygons: bool = False) -> list[Any]:
     """The shapes as the SDK would send them to a CVAT task with the function's own labels. Raises BadFunctionError."""
     labels = []
     for label in function.spec.labels:
         sublabels = [
-            models.Sublabel(id=100 + one.id, name=one.name, type="points", attributes=[])
-            for one in getattr(label, "sublabels", [])
+            models.Sublabel(id=100 + sublabel.id, name=sublabel.name, type="points", attributes=[])
+            for sublabel in getattr(label, "sublabels", [])
         ]
         kind = "skeleton" if sublabels else "any"
         labels.append(models.Label(id=10 + label.id, name=label.name, type=kind, sublabels=sublabels, attributes=[]))
@@ -71,18 +71,18 @@ def judged(function: Any, annotations: list[Any], *, polygons: bool = False) -> 
 
 
 @pytest.fixture(scope="module")
-def poses() -> Iterator[Server]:
+def pose_server() -> Iterator[Server]:
     with running_server(backbone=str(PUBLISHED), pose=POSE) as running:
         assert running.state.models.failure is None
         yield running
 
 
-def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) -> None:
-    function = create(url=poses.url + "/", task="pose")
+def test_persons_are_skeletons(pose_server: Server, picture: Image.Image, png: bytes) -> None:
+    function = create(url=pose_server.url + "/", task="pose")
     (label,) = function.spec.labels
-    alone = poses.client.post("/v1/pose", files={"image": png}).json()
+    alone = pose_server.client.post("/v1/pose", files={"image": png}).json()
     assert [sublabel.name for sublabel in label.sublabels] == alone["names"]
-    (shape,) = judged(function, function.detect(Context(), picture))
+    (shape,) = convert_annotations(function, function.detect(Context(), picture))
     assert shape.type.value == "skeleton"
     scores = alone["persons"][0]["keypoint_scores"]
     assert [element.outside for element in shape.elements] == [score < 0.3 for score in scores]
@@ -91,12 +91,12 @@ def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) 
         np.abs(np.array([element.points for element in shape.elements]) - alone["persons"][0]["keypoints"]).max(axis=1)
         < 0.1
     )
-    assert near.mean() > 0.9  # weights are random, and some peaks are none
+    assert near.mean() > 0.9  # weights are random, and some maps have no peak
     assert function.detect(Context(conf_threshold=1000.0), picture) == []
 
 
 @pytest.fixture(scope="module")
-def masks(
+def mask_server(
     start_server: StartServer,
     heads_folder: Path,
     weights: Path,
@@ -109,11 +109,11 @@ def masks(
     )
 
 
-def test_masks_of_every_task(masks: Server) -> None:
+def test_masks_of_every_task(mask_server: Server) -> None:
     image = picture(3)
     opened = Image.open(io.BytesIO(image))
-    made = masks.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
-    post = masks.client.post
+    made = mask_server.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
+    post = mask_server.client.post
     expected = {
         "segmentation": post("/v1/segmentation", files={"image": image}).json()["segments"],
         "referring": post(
@@ -128,15 +128,17 @@ def test_masks_of_every_task(masks: Server) -> None:
     }
     assert expected["segmentation"]
     for task, masks_of_task in expected.items():
-        function = create(masks.url, task=task, labels="a two, a three", concepts=made["id"])
+        function = create(mask_server.url, task=task, labels="a two, a three", concepts=made["id"])
         names = {10 + label.id: label.name for label in function.spec.labels}
-        by_name = {one["name"]: decode_rle(Rle(**one["rle"])) for one in masks_of_task if one["area"]}
-        shapes = judged(function, function.detect(Context(), opened))
+        by_name = {part["name"]: decode_rle(Rle(**part["rle"])) for part in masks_of_task if part["area"]}
+        shapes = convert_annotations(function, function.detect(Context(), opened))
         assert {names[shape.label_id] for shape in shapes} == by_name.keys()
         for shape in shapes:
             mask = decode_mask(shape.points, image_width=opened.width, image_height=opened.height)
             assert (mask != by_name[names[shape.label_id]]).mean() < 0.005
-        outlines = judged(function, function.detect(Context(conv_mask_to_poly=True), opened), polygons=True)
+        outlines = convert_annotations(
+            function, function.detect(Context(conv_mask_to_poly=True), opened), polygons=True
+        )
         assert {shape.type.value for shape in outlines} <= {"polygon"}
         assert {names[shape.label_id] for shape in outlines} == by_name.keys()
 
@@ -149,19 +151,19 @@ def test_masks_of_every_task(masks: Server) -> None:
         ({"task": "few-shot"}, "concepts=str"),
     ],
 )
-def test_what_cannot_be_is_reported(masks: Server, options: dict[str, str], message: str) -> None:
+def test_wrong_options_are_reported(mask_server: Server, options: dict[str, str], message: str) -> None:
     with pytest.raises(cvataa.BadFunctionError, match=message):
-        create(masks.url, **options)
+        create(mask_server.url, **options)
 
 
-def test_what_the_server_refuses_is_reported(masks: Server) -> None:
+def test_a_refusal_of_the_server_is_reported(mask_server: Server) -> None:
     with pytest.raises(NoAnswer, match=r"404.*nothing-stored"):
-        create(masks.url, task="few-shot", concepts="nothing")
+        create(mask_server.url, task="few-shot", concepts="nothing")
 
 
 def test_a_server_that_is_away_is_named_with_what_to_do() -> None:
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # and nobody listens
+        unused.bind(("127.0.0.1", 0))  # no server listens there
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(urllib3.exceptions.HTTPError, match=f"{url} .*refused.*diffsight serve"):
             create(url)

@@ -1,4 +1,4 @@
-"""The demonstration's scenes, with a caller that answers without a server."""
+"""The demonstration's scenes, with a stand-in client that needs no server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compose files as Docker Compose reads them, as far as the tests need it."""
+"""The compose files as Docker Compose reads them, for what the tests use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STACKS = ("compose.yaml", "compose.cpu.yaml")
 
 
 def read(name: str) -> dict[str, Any]:
-    """One YAML file as it stands."""
+    """One YAML file as it is."""
     content: dict[str, Any] = yaml.safe_load((DOCKER / name).read_text())
     return content
 
@@ -24,31 +24,31 @@ def stack(name: str) -> dict[str, Any]:
     services: dict[str, Any] = {}
     for included in content.get("include", ()):
         services |= read(included)["services"]
-    for service, given in content["services"].items():
-        origin = given.pop("extends", None)
+    for service, definition in content["services"].items():
+        origin = definition.pop("extends", None)
         base = read(origin["file"])["services"][origin["service"]] if origin else {}
-        services[service] = merged(base, given)
+        services[service] = merge(base, definition)
     return services
 
 
-def merged(base: Any, given: Any) -> Any:
-    """`given` over `base`: mappings are merged, lists are appended, the rest is replaced."""
-    if isinstance(base, dict) and isinstance(given, dict):
-        return {key: merged(base[key], given[key]) if key in base and key in given else {**base, **given}[key]
-                for key in {**base, **given}}  # fmt: skip
-    if isinstance(base, list) and isinstance(given, list):
-        return [*base, *given]
-    return given
+def merge(base: Any, changes: Any) -> Any:
+    """`changes` over `base`: mappings are merged, lists are appended, the rest is replaced."""
+    if isinstance(base, dict) and isinstance(changes, dict):
+        return {key: merge(base[key], changes[key]) if key in base and key in changes else {**base, **changes}[key]
+                for key in {**base, **changes}}  # fmt: skip
+    if isinstance(base, list) and isinstance(changes, list):
+        return [*base, *changes]
+    return changes
 
 
-def interpolated(text: str) -> dict[str, str]:
+def find_variables(text: str) -> dict[str, str]:
     """The variables that a compose file takes from .env, with their defaults."""
-    found = re.findall(r"(?<!\$)\$\{([A-Z_0-9]+)(?::-([^}]*))?\}", text)
-    return dict(found)
+    pairs = re.findall(r"(?<!\$)\$\{([A-Z_0-9]+)(?::-([^}]*))?\}", text)
+    return dict(pairs)
 
 
 def with_defaults(text: str) -> str:
-    """A value where .env says nothing."""
+    """A value without an entry in .env."""
     return re.sub(r"(?<!\$)\$\{[A-Z_0-9]+(?::-([^}]*))?\}", r"\1", text)
 
 

@@ -1,4 +1,4 @@
-"""What the compose files promise: a GPU, a closed container, loopback, and variables that are all explained."""
+"""The compose files: a GPU, a read-only container, ports on loopback, and a description of every variable."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from service.settings.groups import JobSettings, LimitSettings
 from service.settings.loader import Settings, variables
-from tests.docker.stack import DOCKER, STACKS, example_variables, interpolated, read, stack, with_defaults
+from tests.docker.stack import DOCKER, STACKS, example_variables, find_variables, read, stack, with_defaults
 
 TEXTS = {path.name: path.read_text() for path in sorted(DOCKER.glob("compose*.yaml"))}
-TAKEN = {name: default for text in TEXTS.values() for name, default in interpolated(text).items()}
+TAKEN = {name: default for text in TEXTS.values() for name, default in find_variables(text).items()}
 SETTINGS = {name: field for name, field in variables()}
 EXTRAS = ("postgres", "prometheus", "grafana", "caddy")
 
@@ -55,7 +55,7 @@ def test_the_service_runs_as_its_own_user_and_writes_to_its_volume_and_tmp_only(
     assert "cap_add" not in service
 
 
-def test_the_service_and_the_database_tell_their_health(services: dict[str, Any]) -> None:
+def test_the_service_and_the_database_have_health_checks(services: dict[str, Any]) -> None:
     assert "/health/ready" in services["diffsight"]["healthcheck"]["test"][-1]
     assert "pg_isready" in services["postgres"]["healthcheck"]["test"]
 
@@ -80,7 +80,7 @@ def test_the_ports_and_addresses_inside_agree(services: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_what_stands_beside_starts_by_a_profile_only(name: str) -> None:
+def test_extra_services_start_only_with_a_profile(name: str) -> None:
     (profile,) = stack("compose.yaml")[name]["profiles"]
     assert profile == {"postgres": "postgres", "caddy": "tls"}.get(name, "observability")
 
@@ -115,8 +115,8 @@ def test_every_variable_that_a_file_takes_is_in_the_example() -> None:
 
 
 def test_every_variable_of_the_example_is_taken_or_is_a_setting_or_the_hubs() -> None:
-    known = set(TAKEN) | set(SETTINGS) | {"HF_TOKEN"}
-    assert set(example_variables()) <= known
+    allowed = set(TAKEN) | set(SETTINGS) | {"HF_TOKEN"}
+    assert set(example_variables()) <= allowed
 
 
 def test_the_example_shows_the_defaults() -> None:
@@ -141,8 +141,8 @@ def test_every_variable_of_the_example_is_explained() -> None:
 
 
 def test_settings_of_the_containers_exist(services: dict[str, Any]) -> None:
-    given = {name for name in services["diffsight"]["environment"] if name.startswith("DIFFSIGHT_")}
-    assert given <= set(SETTINGS)
+    names = {name for name in services["diffsight"]["environment"] if name.startswith("DIFFSIGHT_")}
+    assert names <= set(SETTINGS)
 
 
 def test_no_secret_has_a_default() -> None:
@@ -153,8 +153,8 @@ def test_no_secret_has_a_default() -> None:
     assert {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"} <= set(stack("compose.yaml")["diffsight"]["environment"])
 
 
-def test_a_profile_that_nobody_asked_for_needs_no_variable() -> None:
-    # Compose interpolates all services, also those whose profile is off: `${NAME:?}` would stop everybody.
+def test_a_profile_that_is_off_needs_no_variable() -> None:
+    # Compose interpolates all services, also those whose profile is off: `${NAME:?}` would stop every user.
     assert not [name for name, text in TEXTS.items() if re.search(r"\$\{\w+:?\?", text)]
 
 

@@ -21,8 +21,8 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 
 
 @pytest.fixture(scope="module")
-def exposed(start_server: StartServer, png: bytes) -> dict[str, set[str]]:
-    """Metric name -> its labels, of a server that answered one request and turned one away; ANY where none was seen."""
+def exposed_metrics(start_server: StartServer, png: bytes) -> dict[str, set[str]]:
+    """Metric name -> its labels, of a server that answered one request and refused one; ANY without samples."""
     server = start_server(limits={"max_upload_bytes": 100_000})
     data = {"labels": ["one", "seven"]}
     client = server.client
@@ -50,21 +50,21 @@ def labels_of(query: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("query", sorted(set(QUERIES)))
-def test_a_query_asks_for_what_the_server_exposes(query: str, exposed: dict[str, set[str]]) -> None:
+def test_a_query_asks_for_what_the_server_exposes(query: str, exposed_metrics: dict[str, set[str]]) -> None:
     if query.startswith("up{"):  # Prometheus' own, about the scrape
         return
     names = names_of(query)
     assert names
-    assert names <= set(exposed)
+    assert names <= set(exposed_metrics)
     for name in names:
-        assert exposed[name] == {ANY} or set(labels_of(query)) <= exposed[name] | {"le"}
+        assert exposed_metrics[name] == {ANY} or set(labels_of(query)) <= exposed_metrics[name] | {"le"}
 
 
-def test_the_task_variable_asks_for_what_the_server_exposes(exposed: dict[str, set[str]]) -> None:
+def test_the_task_variable_asks_for_what_the_server_exposes(exposed_metrics: dict[str, set[str]]) -> None:
     (variable,) = DASHBOARD["templating"]["list"]
     match = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"])
     assert match is not None
-    assert match[2] in exposed[match[1]]
+    assert match[2] in exposed_metrics[match[1]]
 
 
 @pytest.mark.parametrize(

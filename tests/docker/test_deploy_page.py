@@ -22,6 +22,6 @@ def test_the_profiles_it_names_exist() -> None:
 
 
 def test_the_variables_it_names_exist() -> None:
-    known = {name for name, _ in variables()} | set(example_variables())
+    allowed = {name for name, _ in variables()} | set(example_variables())
     named = set(re.findall(r"\bDIFFSIGHT_[A-Z_]+", PAGE)) | set(re.findall(r"docker/\.env: (\w+)=", PAGE))
-    assert named <= known
+    assert named <= allowed

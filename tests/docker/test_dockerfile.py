@@ -1,4 +1,4 @@
-"""What the Dockerfile promises. `make image-check` builds it and looks at the result."""
+"""The text of the Dockerfile. `make image-check` builds the image and checks it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FINAL = INSTRUCTIONS[STARTS[-1] :]
 PACKAGE_TOOLS = r"\b(gcc|g\+\+|clang|build-essential|[a-z0-9]+-dev|cmake|nvcc)\b"
 
 
-def given(instruction: str, lines: list[str]) -> list[str]:
+def find_instructions(instruction: str, lines: list[str]) -> list[str]:
     return [line.removeprefix(f"{instruction} ") for line in lines if line.startswith(f"{instruction} ")]
 
 
@@ -38,7 +38,7 @@ def test_the_base_is_pinned_by_version() -> None:
 
 
 def test_the_final_stage_runs_as_a_numbered_user_who_is_not_root() -> None:
-    assert given("USER", FINAL) == ["10001:10001"]
+    assert find_instructions("USER", FINAL) == ["10001:10001"]
     user = FINAL.index("USER 10001:10001")
     assert not [line for line in FINAL[user:] if line.startswith(("RUN", "COPY", "ADD"))]
 
@@ -49,7 +49,7 @@ def test_no_stage_installs_a_compiler() -> None:
 
 
 def test_the_final_stage_holds_the_wheel_and_no_source() -> None:
-    assert given("COPY", FINAL) == ["--from=packages /venv /venv"]
+    assert find_instructions("COPY", FINAL) == ["--from=packages /venv /venv"]
     (install,) = [line for line in FINAL if "pip install" in line]
     assert "--no-index" in install
     assert ".whl" in install
@@ -57,11 +57,11 @@ def test_the_final_stage_holds_the_wheel_and_no_source() -> None:
 
 
 def test_it_says_how_it_is_run() -> None:
-    assert given("STOPSIGNAL", FINAL) == ["SIGTERM"]
-    assert given("EXPOSE", FINAL) == ["8000"]
-    assert given("ENTRYPOINT", FINAL) == ['["diffsight"]']
-    assert given("CMD", FINAL) == ['["serve"]']
-    (health,) = given("HEALTHCHECK", FINAL)
+    assert find_instructions("STOPSIGNAL", FINAL) == ["SIGTERM"]
+    assert find_instructions("EXPOSE", FINAL) == ["8000"]
+    assert find_instructions("ENTRYPOINT", FINAL) == ['["diffsight"]']
+    assert find_instructions("CMD", FINAL) == ['["serve"]']
+    (health,) = find_instructions("HEALTHCHECK", FINAL)
     assert "/health/ready" in health
 
 
@@ -69,8 +69,8 @@ def test_there_are_no_heredocs() -> None:
     assert "<<" not in TEXT
 
 
-def test_what_is_written_goes_to_tmp_or_to_the_volume() -> None:
-    (environment,) = given("ENV", FINAL)
+def test_written_files_go_to_tmp_or_to_the_volume() -> None:
+    (environment,) = find_instructions("ENV", FINAL)
     places = dict(pair.split("=", 1) for pair in environment.split())
     for name in ("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
         assert places[name].startswith("/tmp"), name
@@ -79,8 +79,8 @@ def test_what_is_written_goes_to_tmp_or_to_the_volume() -> None:
 
 
 def test_its_settings_exist() -> None:
-    known = {name for name, _ in variables()}
-    assert set(re.findall(r"\bDIFFSIGHT_[A-Z_]+", TEXT)) <= known
+    settings = {name for name, _ in variables()}
+    assert set(re.findall(r"\bDIFFSIGHT_[A-Z_]+", TEXT)) <= settings
 
 
 def test_one_version_of_torch_everywhere() -> None:

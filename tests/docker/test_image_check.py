@@ -28,7 +28,7 @@ from docker.image_check import (
 )
 
 
-def test_pip_is_told_inside_what_it_was_told_outside(tmp_path: Path) -> None:
+def test_pip_has_the_same_configuration_inside_the_image_as_outside(tmp_path: Path) -> None:
     wheels, index, certificates = tmp_path / "wheels", tmp_path / "index" / "simple", tmp_path / "ca.pem"
     wheels.mkdir()
     index.mkdir(parents=True)
@@ -60,7 +60,7 @@ def test_nothing_is_lent_where_pip_has_no_configuration() -> None:
     assert (config.options, config.certificates, config.folders) == ({}, None, [])
 
 
-def test_what_is_named_but_absent_is_not_lent(tmp_path: Path) -> None:
+def test_named_files_that_do_not_exist_are_not_passed_on(tmp_path: Path) -> None:
     config = read_pip_config(f"global.find-links='{tmp_path}/none'", {"SSL_CERT_FILE": f"{tmp_path}/none.pem"})
     assert (config.certificates, config.folders) == (None, [])
 
@@ -75,7 +75,7 @@ def test_what_is_named_but_absent_is_not_lent(tmp_path: Path) -> None:
         ("relative/wheels", None),
     ],
 )
-def test_the_folder_behind_a_place(place: str, folder: str | None) -> None:
+def test_a_local_index_is_a_folder(place: str, folder: str | None) -> None:
     assert local_folder(place) == (None if folder is None else Path(folder))
 
 
@@ -113,7 +113,7 @@ def test_traces_of_the_server_are_found_outside_the_places_for_it(tmp_path: Path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_whatever_was_started_is_ended() -> None:
+def test_every_started_process_is_ended() -> None:
     process = subprocess.Popen(["sh", "-c", "sleep 600 & echo started; wait"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
@@ -126,7 +126,7 @@ def test_whatever_was_started_is_ended() -> None:
         assert process.stdout.read() == ""
 
 
-def test_the_last_line_says_what_answered() -> None:
+def test_the_last_line_describes_the_image_and_its_answer() -> None:
     line = last_line(2_400_000_000, Answer("seven", 0.987, 120, 9.5, 0.4))
     assert line == (
         "the CPU image (2.40 GB) answered as uid 10001: 'seven', probability 0.987, 120 rows; "

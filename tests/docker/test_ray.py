@@ -1,4 +1,4 @@
-"""What the compose file and the manifests of a Ray cluster promise: the same shared places, and names that exist."""
+"""The compose file and the manifests of a Ray cluster: the same shared folders, and names that exist."""
 
 from __future__ import annotations
 
@@ -53,8 +53,10 @@ def test_a_misspelt_field_is_found(manifest: dict[str, Any]) -> None:
 
 
 def test_every_container_has_the_same_settings_and_sees_the_shared_volume(manifest: dict[str, Any]) -> None:
-    environments = [{one["name"]: one for one in container["env"]} for container in containers_of(manifest)]
-    assert all(one == environments[0] for one in environments)
+    environments = [
+        {variable["name"]: variable for variable in container["env"]} for container in containers_of(manifest)
+    ]
+    assert all(variable == environments[0] for variable in environments)
     names = set(environments[0])
     assert {name for name in names if name.startswith("DIFFSIGHT_")} <= SETTINGS
     assert names >= SHARED | {"RAY_worker_niceness"}
@@ -67,9 +69,9 @@ def test_every_container_has_the_same_settings_and_sees_the_shared_volume(manife
 def test_the_service_of_kubernetes_has_what_every_node_needs() -> None:
     manifest = yaml.safe_load((DOCKER / "kuberay/service.yaml").read_text())
     for container in containers_of(manifest):
-        given = {one["name"]: one.get("value") for one in container["env"]}
-        assert given.items() >= NODE_ENVIRONMENT.items()
-        assert "DIFFSIGHT_JOBS__DATABASE" in given
+        environment = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert environment.items() >= NODE_ENVIRONMENT.items()
+        assert "DIFFSIGHT_JOBS__DATABASE" in environment
 
 
 def test_the_config_of_serve_is_one_by_rays_own_schema() -> None:
@@ -78,9 +80,9 @@ def test_the_config_of_serve_is_one_by_rays_own_schema() -> None:
 
     manifest = yaml.safe_load((DOCKER / "kuberay/service.yaml").read_text())
     config = schema.ServeDeploySchema.model_validate(yaml.safe_load(manifest["spec"]["serveConfigV2"]))
-    (one,) = config.applications
-    assert one.import_path == f"{application.__module__}:{application.__name__}"
-    ServeOptions.model_validate(one.args)
+    (app,) = config.applications
+    assert app.import_path == f"{application.__module__}:{application.__name__}"
+    ServeOptions.model_validate(app.args)
     assert manifest["spec"]["rayClusterConfig"]["rayVersion"] == version("ray")
 
 
@@ -90,7 +92,7 @@ def test_the_job_of_kubernetes_gives_a_command_that_exists() -> None:
     assert program == "diffsight"
     command: Any = typer.main.get_command(app)
     annotate = command.get_command(None, words[0])
-    options = {name for one in annotate.params for name in one.opts}
+    options = {name for parameter in annotate.params for name in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= options
 
 
@@ -101,7 +103,7 @@ def test_compose_has_head_and_workers_that_are_closed_and_share_everything() -> 
     for name, service in services.items():
         environment = service["environment"]
         assert environment.items() >= NODE_ENVIRONMENT.items(), name
-        assert {one for one in environment if one.startswith("DIFFSIGHT_")} <= SETTINGS, name
+        assert {variable for variable in environment if variable.startswith("DIFFSIGHT_")} <= SETTINGS, name
         assert environment["DIFFSIGHT_JOBS__DATABASE"].startswith("postgresql+psycopg://"), name
         assert service["volumes"] == ["models:/models"], name
         assert service["profiles"] == ["ray"], name

@@ -1,4 +1,4 @@
-"""The commands that the README tells people to try work as they stand, against the real server."""
+"""The commands of the README work as they are printed, against the real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python of every documentation page runs as it stands, a page at a time."""
+"""The Python of every documentation page runs as it is printed, a page at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.settings.loader import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Their calls want a server, which tests/protocols and test_client.py have.
+# Their calls need a server: tests/protocols and test_client.py run them.
 CALLS = [ROOT / "docs" / name for name in ("protocols.md", "client.md")]
 
 
@@ -50,7 +50,7 @@ def test_every_bound_of_the_settings_stands_among_the_limits() -> None:
     assert len(names) > 40
     missing = [name for name in sorted(names) if f"`{name}`" not in page and f"`.{name.split('.')[-1]}`" not in page]
     assert not missing
-    known = set(settings_of(Settings))
-    groups = {name.split(".")[0] for name in known if "." in name}
+    settings = set(settings_of(Settings))
+    groups = {name.split(".")[0] for name in settings if "." in name}
     named = re.findall(rf"`((?:{'|'.join(sorted(groups))})\.[a-z_]+)`", page)
-    assert not [name for name in named if name not in known]
+    assert not [name for name in named if name not in settings]

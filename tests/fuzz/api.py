@@ -17,7 +17,7 @@ from schemathesis.engine import events, from_schema
 
 from service.http.problems import FOREIGN_MEDIA_TYPE, MEDIA_TYPE, foreign_member
 from tests.conftest import Server, running_server
-from tests.fuzz.images import damaged_images, kind, seed_images
+from tests.fuzz.images import damage_images, kind, seed_images
 
 # So little that a request which can be answered is answered in a fraction of a second.
 LIMITS = {
@@ -35,12 +35,12 @@ KINDS = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "ima
 # model too: until it is back the answer is 503, whose type `wrong_problem` checks.
 STATUSES = {
     "not_a_server_error": ["2xx", "3xx", "4xx", 503, 504],
-    # No id that a generator makes up is one that was given.
+    # No generated id exists.
     "positive_data_acceptance": ["2xx", 401, 404, 409, 413, 422, 429, 503, 504],
-    # A text that is longer than its bound may make a body that is longer than the server's.
+    # A text over its bound may make a body over the server's bound.
     "negative_data_rejection": [400, 401, 404, 406, 413, 415, 422, 429, "5xx"],
 }
-# uvicorn itself refuses what is no HTTP, and a URL over 64 KiB; nothing of it reaches the service.
+# uvicorn itself refuses invalid HTTP and URLs over 64 KiB: they do not reach the service.
 NO_HTTP = b"Invalid HTTP request received."
 
 
@@ -100,7 +100,7 @@ def fuzz_api(server: Server, *, cases: int, seed: int, systematic: bool, on_case
 def fuzz_uploads(server: Server, *, count: int, seed: int, on_case: Callable[[], object]) -> dict[str, str]:
     """What is wrong with the answers to damaged images sent as bodies: name -> text."""
     wrong: dict[str, str] = {}
-    for name, data in damaged_images(count, seed):
+    for name, data in damage_images(count, seed):
         response = server.client.post(
             "/v1/features", params={"timesteps": 10}, content=data, headers={"Content-Type": kind(name.split()[1])}
         )
@@ -152,15 +152,15 @@ def _config(url: str, seed: int, examples: int, *, systematic: bool) -> schemath
 
 
 def _hook(schema: Any, findings: Findings, whole: list[bytes], on_case: Callable[[], object]) -> None:
-    """Let real pictures stand where generated texts would be refused at once, and count what is answered."""
+    """Put real pictures in place of generated texts, which would be refused at once, and count the answers."""
 
     def before_call(context: Any, case: Any, kwargs: Any) -> None:
         chance = zlib.crc32(repr((case.body, case.query)).encode("utf-8", "backslashreplace"))
         if case.media_type == "application/json" and chance % 16:
-            # With JSON all options stand in the body; a query is refused before anything else is looked at.
+            # With JSON all options are in the body; a query is refused before any other check.
             case.query.clear()
         if case.path.startswith("/v2/models/") and chance % 4:
-            # No name that is made up is a task's.
+            # No generated name is a task's.
             named = {"model": "features", "version": "pocket"}
             case.path_parameters = {name: named[name] for name in case.path_parameters}
         if isinstance(case.body, dict) and chance % 8:
@@ -186,7 +186,7 @@ def _hook(schema: Any, findings: Findings, whole: list[bytes], on_case: Callable
 
 
 def _with_pictures(body: dict[str, Any], whole: list[bytes], chance: int, *, as_text: bool) -> dict[str, Any]:
-    """The body with whole files where it has texts for images; what is no text is left as wrong as it is."""
+    """The body with whole files in place of its texts for images; other wrong values stay."""
 
     def picture(index: int) -> str | bytes:
         data = whole[(chance + index) % len(whole)]
@@ -213,9 +213,11 @@ def _with_pictures(body: dict[str, Any], whole: list[bytes], chance: int, *, as_
     return changed
 
 
-def _within_bounds(given: dict[str, Any]) -> dict[str, Any]:
-    """The options with those changed that only a server's limits forbid, so that the device gets something to do."""
-    changed = {name: value for name, value in given.items() if name not in ("deadline_seconds", "templates", "trials")}
+def _within_bounds(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The options within the server's limits, so that the request reaches the device."""
+    changed = {
+        name: value for name, value in parameters.items() if name not in ("deadline_seconds", "templates", "trials")
+    }
     if isinstance(labels := changed.get("labels"), list):
         changed["labels"] = list({repr(label): label for label in labels[:2]}.values())
         changed["schedule"] = "default"
@@ -228,7 +230,7 @@ def _within_bounds(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def wrong_problem(status: int, headers: Any, content: bytes, path: str = "") -> str:
-    """How an answer is not the problem that docs/errors.md promises for its status; empty if it is or is none.
+    """How an answer differs from the problem that docs/errors.md promises for its status; empty if it does not.
 
     path: of the request; those of foreign protocols have the reason under a member of their own.
     """
@@ -261,7 +263,7 @@ def wrong_problem(status: int, headers: Any, content: bytes, path: str = "") -> 
 
 
 def _may_be_read(case: Any) -> bool:
-    """Whether a body that is meant to be wrong can be right.
+    """Whether a body that was generated as wrong may be right.
 
     Every value of a form is a text, and any bytes may be an image. In JSON, null is read as an option that is left out.
     """
@@ -269,7 +271,7 @@ def _may_be_read(case: Any) -> bool:
 
 
 def _note(event: Any, findings: Findings) -> None:
-    """Keep what a part of the run found wrong."""
+    """Keep the faults that a part of the run reports."""
     if isinstance(event, events.FatalError):
         raise event.exception
     if isinstance(event, events.NonFatalError):

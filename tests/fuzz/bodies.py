@@ -33,7 +33,7 @@ def many_values(chance: random.Random) -> Body:
 
 
 def many_fields(chance: random.Random) -> Body:
-    """Many fields that nobody knows."""
+    """Many unknown fields."""
     return _FEATURES, json.dumps({f"n{number}": number for number in range(_size(chance))}).encode(), _JSON
 
 
@@ -45,7 +45,7 @@ def deep_values(chance: random.Random) -> Body:
 
 
 def spaced_text(chance: random.Random) -> Body:
-    """Base64 with white space between its letters, and now and then a letter that is none."""
+    """Base64 with white space between its characters, and sometimes an invalid character."""
     picture = base64.b64encode(chance.choice(list(seed_images().values()))).decode()
     text = chance.choice([" ", "\\n", "\\t ", "="]).join(picture[at : at + 4] for at in range(0, len(picture), 4))
     return _FEATURES, json.dumps({"image": ""}).replace('""', f'"{text}"').encode(), _JSON
@@ -65,10 +65,10 @@ def long_job_texts(chance: random.Random) -> Body:
 
 
 def archive(chance: random.Random) -> Body:
-    """A zip with names, copies and growth that no camera writes, or a COCO file that is none."""
+    """A zip with odd names, copies and growth, or with an invalid COCO file."""
     file = BytesIO()
     with warnings.catch_warnings(), ZipFile(file, "w", ZIP_DEFLATED) as held:
-        warnings.simplefilter("ignore")  # of names that stand there twice
+        warnings.simplefilter("ignore")  # of names that occur twice
         for number in range(chance.randint(1, 30)):
             ending = chance.choice([".png", ".json", ".PNG", "", "/"])
             name = chance.choice(["a", "a/b", "../a", "/a", "a:b", "\u202f", "é", "a" * 200, "__MACOSX/a"])
@@ -94,7 +94,7 @@ def tiles(chance: random.Random) -> Body:
 
 
 def video(chance: random.Random) -> Body:
-    """A text that ffmpeg would follow elsewhere, called a video."""
+    """A playlist, which ffmpeg would follow to other files, named as a video."""
     text = chance.choice(
         [
             b"ffconcat version 1.0\nfile a.mp4\n",
@@ -107,7 +107,7 @@ def video(chance: random.Random) -> Body:
 
 
 def tensors(chance: random.Random) -> Body:
-    """Tensors of any shape and type, in JSON and behind it, with lengths that are right, wrong or none."""
+    """Tensors of any shape and type, in JSON and after it, with right, wrong or no lengths."""
     picture = chance.choice(list(seed_images().values()))
     data = chance.choice(
         [struct.pack("<I", len(picture)) + picture, picture, bytes(12), b"\xff" * 9, bytes(_size(chance))]
@@ -190,7 +190,7 @@ def fuzz_bodies(server: Server, *, count: int, seed: int, on_case: Callable[[], 
 
 
 def _size(chance: random.Random) -> int:
-    """Small mostly, and large enough to matter now and then."""
+    """Mostly small, sometimes large."""
     return int(10 ** chance.uniform(0, 5.3))
 
 

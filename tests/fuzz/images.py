@@ -1,4 +1,4 @@
-"""Image files of every format that is read, and what is left of them after damage."""
+"""Image files of every supported format, whole and damaged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.settings.groups import LimitSettings
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
-# Small, so that a header that lies about its size costs little where it is believed.
+# Small, so that a header with a false size costs little.
 LIMITS = LimitSettings(max_image_pixels=1_000_000)
 _EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -50,7 +50,7 @@ def seed_images() -> dict[str, bytes]:
         "grey16.png": _file(grey16, "PNG"),
         "palette.png": _file(palette, "PNG", transparency=3),
         "bilevel.png": _file(picture.convert("1"), "PNG"),
-        "interlaced.png": _interlaced(),
+        "interlaced.png": _encode_interlaced(),
         "animated.png": several("PNG"),
         "lossy.webp": _file(picture, "WEBP", quality=50),
         "lossless.webp": _file(picture.convert("RGBA"), "WEBP", lossless=True),
@@ -71,20 +71,20 @@ def seed_images() -> dict[str, bytes]:
     }
 
 
-def truncated(data: bytes, chance: random.Random) -> bytes:
+def truncate(data: bytes, chance: random.Random) -> bytes:
     """The file without its end."""
     return data[: chance.randrange(len(data))]
 
 
-def bits_flipped(data: bytes, chance: random.Random) -> bytes:
-    """The file with one to thirty-two of its bits turned over."""
+def flip_bits(data: bytes, chance: random.Random) -> bytes:
+    """The file with one to thirty-two flipped bits."""
     changed = bytearray(data)
     for _ in range(2 ** chance.randrange(6)):
         changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
     return bytes(changed)
 
 
-def header_edited(data: bytes, chance: random.Random) -> bytes:
+def edit_header(data: bytes, chance: random.Random) -> bytes:
     """The file with extreme numbers, of either byte order, in its first hundred bytes: sizes, offsets, counts."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 3)):
@@ -96,29 +96,29 @@ def header_edited(data: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-def part_repeated(data: bytes, chance: random.Random) -> bytes:
-    """The file with a part of it there several times over."""
+def repeat_part(data: bytes, chance: random.Random) -> bytes:
+    """The file with one part repeated several times."""
     start = chance.randrange(len(data))
     end = min(len(data), start + chance.randint(1, 400))
     return data[:end] + data[start:end] * chance.randint(1, 20) + data[end:]
 
 
-def part_removed(data: bytes, chance: random.Random) -> bytes:
+def remove_part(data: bytes, chance: random.Random) -> bytes:
     """The file without a part of its middle."""
     start = chance.randrange(len(data))
     return data[:start] + data[start + chance.randint(1, 200) :]
 
 
-def spliced(data: bytes, chance: random.Random) -> bytes:
+def splice(data: bytes, chance: random.Random) -> bytes:
     """The beginning of the file, and random bytes from there on."""
     cut = chance.randrange(len(data))
     return data[:cut] + chance.randbytes(len(data) - cut)
 
 
-MUTATIONS: tuple[Mutation, ...] = (truncated, bits_flipped, header_edited, part_repeated, part_removed, spliced)
+MUTATIONS: tuple[Mutation, ...] = (truncate, flip_bits, edit_header, repeat_part, remove_part, splice)
 
 
-def damaged_images(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
+def damage_images(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
     """`count` damaged files with names that say how they came about; the same for the same seed.
 
     Every whole file is damaged in every way in turn; one in four is damaged twice.
@@ -156,7 +156,7 @@ def _file(image: Image.Image, form: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _interlaced() -> bytes:
+def _encode_interlaced() -> bytes:
     """A grey 8 x 8 PNG in Adam7 passes, which Pillow reads but does not write."""
     import zlib
 
@@ -170,7 +170,7 @@ def _interlaced() -> bytes:
 
 
 def many_scans(width: int, more: int, *, height: int | None = None) -> bytes:
-    """A blank progressive JPEG whose last scan stands there `more` times over: each is a pass over all pixels."""
+    """A blank progressive JPEG that repeats its last scan `more` times: each is a pass over all pixels."""
     file = BytesIO()
     Image.new("L", (width, height or width), 128).save(file, "JPEG", progressive=True, quality=75)
     data = file.getvalue()

@@ -1,4 +1,4 @@
-"""Archives and COCO files as no program should write them, and what listing and reading them does wrongly."""
+"""Hostile archives and COCO files, and faults of listing and reading them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def archive(chance: random.Random) -> bytes:
     pictures = list(seed_images().values())
     file = BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that stand twice
+        warnings.simplefilter("ignore")  # of names that occur twice
         with zipfile.ZipFile(file, "w") as zipped:
             for _ in range(chance.randrange(1, 6)):
                 entry = zipfile.ZipInfo(chance.choice(NAMES))

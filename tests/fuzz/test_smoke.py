@@ -1,4 +1,4 @@
-"""A short `make fuzz` in every run of the tests, and that it finds what is wrong."""
+"""A short `make fuzz` in every run of the tests, and a proof that it finds faults."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from service.inputs.images import decode_image
 from tests.conftest import Server
 from tests.fuzz.api import Findings, fuzz_api, fuzz_uploads, fuzzed_server, wrong_problem
 from tests.fuzz.bodies import fuzz_bodies
-from tests.fuzz.images import LIMITS, crash, damaged_images, seed_images
+from tests.fuzz.images import LIMITS, crash, damage_images, seed_images
 from tests.fuzz.sources import fuzz_archives
 
 pytestmark = pytest.mark.fuzz
 
 
 @pytest.fixture(scope="module")
-def fuzzed() -> Iterator[Server]:
+def fuzz_target() -> Iterator[Server]:
     with fuzzed_server() as server:
         yield server
 
@@ -39,22 +39,22 @@ def test_every_seed_is_an_image_that_is_read() -> None:
 
 
 def test_the_same_seed_damages_in_the_same_way() -> None:
-    first, again, other = (list(damaged_images(60, seed)) for seed in (5, 5, 6))
+    first, again, other = (list(damage_images(60, seed)) for seed in (5, 5, 6))
     assert first == again
     assert first != other
 
 
 def test_damaged_images_are_read_or_refused() -> None:
-    wrong = {name: reason for name, data in damaged_images(600, 1) if (reason := crash(data))}
+    wrong = {name: reason for name, data in damage_images(600, 1) if (reason := crash(data))}
     assert not wrong
 
 
-def test_damaged_uploads_are_read_or_refused(fuzzed: Server) -> None:
-    assert not fuzz_uploads(fuzzed, count=40, seed=2, on_case=lambda: None)
+def test_damaged_uploads_are_read_or_refused(fuzz_target: Server) -> None:
+    assert not fuzz_uploads(fuzz_target, count=40, seed=2, on_case=lambda: None)
 
 
-def test_hostile_bodies_are_read_or_refused(fuzzed: Server) -> None:
-    assert not fuzz_bodies(fuzzed, count=40, seed=4, on_case=lambda: None)
+def test_hostile_bodies_are_read_or_refused(fuzz_target: Server) -> None:
+    assert not fuzz_bodies(fuzz_target, count=40, seed=4, on_case=lambda: None)
 
 
 def test_hostile_archives_are_listed_or_refused(tmp_path: Path) -> None:
@@ -62,19 +62,19 @@ def test_hostile_archives_are_listed_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_generated_requests_are_answered_as_documented(fuzzed: Server) -> None:
-    found = fuzz_api(fuzzed, cases=100, seed=3, systematic=False, on_case=lambda: None)
-    assert found.count >= 100
-    assert not found.server_errors
-    assert not found.contradictions
-    assert {status for _, _, status in found.cases} >= {200, 422}
+def test_generated_requests_are_answered_as_documented(fuzz_target: Server) -> None:
+    findings = fuzz_api(fuzz_target, cases=100, seed=3, systematic=False, on_case=lambda: None)
+    assert findings.count >= 100
+    assert not findings.server_errors
+    assert not findings.contradictions
+    assert {status for _, _, status in findings.cases} >= {200, 422}
 
 
 def test_findings_count_each_case() -> None:
-    found = Findings()
-    found.cases["GET /", "no body", 200] += 2
-    found.cases["GET /", "no body", 405] += 1
-    assert found.count == 3
+    findings = Findings()
+    findings.cases["GET /", "no body", 200] += 2
+    findings.cases["GET /", "no body", 405] += 1
+    assert findings.count == 3
 
 
 @pytest.mark.parametrize(
@@ -116,25 +116,25 @@ def test_the_command_ends_with_its_counts() -> None:
     assert archives == "5 hostile archives, 0 faults"
 
 
-# What fuzzing found, each as it was met.
+# Cases that fuzzing has found.
 
 
-def test_more_files_than_a_form_takes_are_refused_as_too_many(fuzzed: Server, png: bytes) -> None:
-    response = fuzzed.client.post("/v1/features", files=[("image", png)] * 9)
+def test_more_files_than_a_form_takes_are_refused_as_too_many(fuzz_target: Server, png: bytes) -> None:
+    response = fuzz_target.client.post("/v1/features", files=[("image", png)] * 9)
     assert (response.status_code, response.json()["field"]) == (422, "images")
     assert "one request takes 4" in response.json()["detail"]
 
 
-def test_the_longest_lists_of_one_route_fit_into_a_form_whatever_another_routes_limits(
-    fuzzed: Server, png: bytes
+def test_the_longest_lists_of_a_route_fit_into_a_form_under_any_limits_of_another_route(
+    fuzz_target: Server, png: bytes
 ) -> None:
     lists = {"timesteps": ["10"] * 64, "blocks": ["5"] * 64}
-    response = fuzzed.client.post("/v1/features", files={"image": png}, data=lists)
+    response = fuzz_target.client.post("/v1/features", files={"image": png}, data=lists)
     assert response.status_code == 200
     assert response.json()["rows"] == 64
 
 
-def test_more_fields_than_a_form_takes_are_refused_as_too_many(fuzzed: Server, png: bytes) -> None:
-    response = fuzzed.client.post("/v1/features", files={"image": png}, data={"timesteps": ["10"] * 1000})
+def test_more_fields_than_a_form_takes_are_refused_as_too_many(fuzz_target: Server, png: bytes) -> None:
+    response = fuzz_target.client.post("/v1/features", files={"image": png}, data={"timesteps": ["10"] * 1000})
     assert (response.status_code, response.json()["field"]) == (422, "form")
     assert "JSON" in response.json()["hint"]

@@ -15,24 +15,24 @@ def test_truths_drawn_at_a_temperature_give_it_back(temperature: float) -> None:
     logits = generator.normal(0, 3, (8000, 5))
     shares = softmax(logits / temperature, axis=1).cumsum(axis=1)
     truth = (generator.random((8000, 1)) > shares).sum(axis=1).clip(max=4)
-    found, loss = fit_temperature(logits, truth)
-    assert found == pytest.approx(temperature, rel=0.08)
+    fitted_temperature, loss = fit_temperature(logits, truth)
+    assert fitted_temperature == pytest.approx(temperature, rel=0.08)
     assert loss < fit_temperature(logits, np.roll(truth, 1))[1]
 
 
 def test_answers_that_are_all_right_do_not_ask_for_certainty() -> None:
     logits, truth = np.eye(3)[[0, 1, 2, 0]] * 100.0, np.array([0, 1, 2, 0])
-    found, _ = fit_temperature(logits, truth, bounds=(-7.0, 14.0))
-    claimed = softmax(logits / found, axis=1).max(axis=1)
+    fitted_temperature, _ = fit_temperature(logits, truth, bounds=(-7.0, 14.0))
+    claimed = softmax(logits / fitted_temperature, axis=1).max(axis=1)
     assert (claimed < 0.9).all()
     many, _ = fit_temperature(np.tile(logits, (50, 1)), np.tile(truth, 50), bounds=(-7.0, 14.0))
-    assert many < found
+    assert many < fitted_temperature
 
 
 def test_answers_that_are_all_wrong_flatten() -> None:
     logits, truth = np.eye(3)[[0, 1, 2]], np.array([1, 2, 0])
-    found, _ = fit_temperature(logits, truth)
-    assert found == pytest.approx(np.exp(4), rel=0.01)
+    fitted_temperature, _ = fit_temperature(logits, truth)
+    assert fitted_temperature == pytest.approx(np.exp(4), rel=0.01)
 
 
 def test_weights_count_an_answer_as_often() -> None:

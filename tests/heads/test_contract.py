@@ -1,4 +1,4 @@
-"""What every task keeps, whichever it is: a new entry of `service.tasks.TASKS` is tested here without another line."""
+"""What holds for every task: a new entry of `service.tasks.TASKS` is tested here without another line."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from heads.task import JSON, NPY, PNG
 from service.tasks import TASKS, AnyTask
 from tests.conftest import Server, running_server
 from tests.heads.marigold.original_files import write_original as write_marigold
-from tests.service.conftest import assert_problem, encoded
+from tests.service.conftest import assert_problem, encode_image
 from tests.service.models.small_catalogue import BACKBONES, add_all, write_backbone
 
-# Cheaper than the task's own example, or with what only a server makes.
+# Cheaper than the task's own example, or with an id that the server makes.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "depth": {"maps": True},
     "pose": {"persons": "whole_image"},
@@ -52,7 +52,7 @@ def text(file: bytes) -> str:
     return base64.b64encode(file).decode()
 
 
-def drawn(seed: int, *, upright: bool = True) -> Image.Image:
+def draw_bar(seed: int, *, upright: bool = True) -> Image.Image:
     """A bright bar on noise, upright or lying, 32 by 32."""
     pixels = np.random.default_rng(seed).integers(0, 60, (32, 32, 3), dtype=np.uint8)
     pixels[(slice(4, 28), slice(12, 20)) if upright else (slice(12, 20), slice(4, 28))] = 250
@@ -63,17 +63,17 @@ def odd_pictures(picture: Image.Image) -> dict[str, bytes]:
     """Files of odd sizes and kinds: name -> bytes."""
     grey16 = Image.fromarray(np.linspace(0, 65535, 1200).astype(np.uint16).reshape(30, 40))
     files = {
-        "one pixel": encoded(Image.new("RGB", (1, 1), "red"), "PNG"),
-        "wide strip": encoded(picture.resize((40, 1)), "PNG"),
-        "tall strip": encoded(picture.resize((1, 40)), "PNG"),
-        "grey": encoded(picture.convert("L"), "PNG"),
-        "alpha": encoded(picture.convert("RGBA"), "PNG"),
-        "16 bit": encoded(grey16, "PNG"),
+        "one pixel": encode_image(Image.new("RGB", (1, 1), "red"), "PNG"),
+        "wide strip": encode_image(picture.resize((40, 1)), "PNG"),
+        "tall strip": encode_image(picture.resize((1, 40)), "PNG"),
+        "grey": encode_image(picture.convert("L"), "PNG"),
+        "alpha": encode_image(picture.convert("RGBA"), "PNG"),
+        "16 bit": encode_image(grey16, "PNG"),
     }
     for orientation in (3, 6):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        files[f"turned by {orientation}"] = encoded(picture, "JPEG", exif=exif)
+        files[f"turned by {orientation}"] = encode_image(picture, "JPEG", exif=exif)
     return files
 
 
@@ -98,34 +98,34 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def kept(server: Server) -> Iterator[dict[str, dict[str, Any]]]:
-    """Options that name what was made over REST before: of a classifier and of a concept."""
-    pictures = [drawn(seed, upright=seed % 2 == 0) for seed in range(6)]
-    files = [("image", encoded(picture, "PNG")) for picture in pictures]
+def stored_options(server: Server) -> Iterator[dict[str, dict[str, Any]]]:
+    """Options with the ids of a classifier and of a concept that were made over REST."""
+    pictures = [draw_bar(seed, upright=seed % 2 == 0) for seed in range(6)]
+    files = [("image", encode_image(picture, "PNG")) for picture in pictures]
     labels = ["upright" if seed % 2 == 0 else "lying" for seed in range(6)]
-    classifier = _made(server.client.post("/v1/classifiers", files=files, data={"labels": labels}))
-    concept = _made(server.client.post("/v1/concepts", json={"name": "bar", **supports("images", "masks")}))
+    classifier = _read_id(server.client.post("/v1/classifiers", files=files, data={"labels": labels}))
+    concept = _read_id(server.client.post("/v1/concepts", json={"name": "bar", **supports("images", "masks")}))
     yield {"classifier": {"classifier": classifier, "top": 2}, "few-shot": {"concepts": [concept]}}
     server.client.delete(f"/v1/classifiers/{classifier}")
     server.client.delete(f"/v1/concepts/{concept}")
 
 
-def _made(response: httpx2.Response) -> str:
+def _read_id(response: httpx2.Response) -> str:
     assert response.status_code == 201, response.text
     return str(response.json()["id"])
 
 
 def supports(images: str, masks: str) -> dict[str, list[str]]:
-    """A support and its mask under such names."""
-    shown = drawn(0)
+    """A support and its mask under these names."""
+    shown = draw_bar(0)
     mask = shown.convert("L").point(lambda value: 255 if value > 128 else 0)
-    return {images: [text(encoded(shown, "PNG"))], masks: [text(encoded(mask, "PNG"))]}
+    return {images: [text(encode_image(shown, "PNG"))], masks: [text(encode_image(mask, "PNG"))]}
 
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda task: task.name)
-def subject(request: pytest.FixtureRequest, kept: dict[str, dict[str, Any]]) -> Subject:
+def subject(request: pytest.FixtureRequest, stored_options: dict[str, dict[str, Any]]) -> Subject:
     task: AnyTask = request.param
-    options = {**OPTIONS.get(task.name, task.example), **kept.get(task.name, {})}
+    options = {**OPTIONS.get(task.name, task.example), **stored_options.get(task.name, {})}
     in_path = {name: value for name, value in options.items() if f"{{{name}}}" in task.route}
     fields = {name: value for name, value in options.items() if name not in in_path}
     if task.inputs == "image_supports":
@@ -140,26 +140,26 @@ def ask(server: Server, subject: Subject, file: bytes, **fields: Any) -> httpx2.
     return response
 
 
-def own_part(subject: Subject, answer: Mapping[str, Any]) -> dict[str, Any]:
+def drop_envelope(subject: Subject, answer: Mapping[str, Any]) -> dict[str, Any]:
     """An answer without its envelope."""
     return {name: answer[name] for name in subject.task.answer.model_fields if name in answer}
 
 
 def numbers(value: Any, name: str = "") -> dict[str, list[float]]:
-    """All numbers of a JSON value by the name that they or their list have, its plural's `s` cut off.
+    """All numbers of a JSON value by their name, or that of their list without the plural's `s`.
 
     Lists keep their order; objects, which have none, are read by name.
     """
-    found: dict[str, list[float]] = {}
+    numbers_by_name: dict[str, list[float]] = {}
     if isinstance(value, bool | str) or value is None:
-        return found
+        return numbers_by_name
     if isinstance(value, int | float):
         return {name.removesuffix("s"): [value]}
     parts = sorted(value.items()) if isinstance(value, Mapping) else [(name, item) for item in value]
     for key, part in parts:
         for leaf, values in numbers(part, key).items():
-            found.setdefault(leaf, []).extend(values)
-    return found
+            numbers_by_name.setdefault(leaf, []).extend(values)
+    return numbers_by_name
 
 
 def assert_close(answer: Any, other: Any) -> None:
@@ -171,7 +171,7 @@ def assert_close(answer: Any, other: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(server: Server, subject: Subject, picture: Image.Image) -> dict[str, dict[str, Any]]:
+def answers_alone(server: Server, subject: Subject, picture: Image.Image) -> dict[str, dict[str, Any]]:
     """The task's answer to each odd picture, one after the other."""
     return {name: ask(server, subject, file).json() for name, file in odd_pictures(picture).items()}
 
@@ -191,7 +191,7 @@ def job(server: Server, subject: Subject, png: bytes) -> Iterator[str]:
     """A job that has ended: the picture and the task's options."""
     request = {"task": subject.task.name, "parameters": json.dumps(subject.options)}
     begun = server.client.post("/v1/jobs", data=request, files={"file": ("picture.png", png)})
-    address = f"/v1/jobs/{_made(begun)}"
+    address = f"/v1/jobs/{_read_id(begun)}"
     server.client.get(f"{address}/events")  # it ends with the job
     ended = server.client.get(address).json()
     assert (ended["status"], ended["done"], ended["failed"]) == ("done", 1, 0), ended
@@ -200,22 +200,22 @@ def job(server: Server, subject: Subject, png: bytes) -> Iterator[str]:
 
 
 def test_odd_pictures_are_answered_in_their_own_size(
-    alone: dict[str, dict[str, Any]], subject: Subject, picture: Image.Image
+    answers_alone: dict[str, dict[str, Any]], subject: Subject, picture: Image.Image
 ) -> None:
     for name, file in odd_pictures(picture).items():
-        image = alone[name]["images"][0] if subject.task.inputs == "images" else alone[name]["image"]
+        image = answers_alone[name]["images"][0] if subject.task.inputs == "images" else answers_alone[name]["image"]
         assert (image["width"], image["height"]) == upright_size(file), name
 
 
 def test_an_answer_does_not_depend_on_what_runs_beside_it(
-    alone: dict[str, dict[str, Any]], server: Server, subject: Subject, picture: Image.Image
+    answers_alone: dict[str, dict[str, Any]], server: Server, subject: Subject, picture: Image.Image
 ) -> None:
     files = list(odd_pictures(picture).items())
     requests = [files[place % len(files)] for place in range(AT_ONCE)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        together = list(pool.map(lambda one: ask(server, subject, one[1]).json(), requests))
+        together = list(pool.map(lambda request: ask(server, subject, request[1]).json(), requests))
     for (name, _), beside in zip(requests, together, strict=True):
-        assert_close(own_part(subject, alone[name]), own_part(subject, beside))
+        assert_close(drop_envelope(subject, answers_alone[name]), drop_envelope(subject, beside))
 
 
 def test_every_form_is_what_it_says(server: Server, subject: Subject, png: bytes, picture: Image.Image) -> None:
@@ -241,7 +241,7 @@ def test_a_job_gives_the_numbers_of_the_route(
     size = result.pop("image")
     image = answer["images"][0] if subject.task.inputs == "images" else answer["image"]
     assert size == {"width": image["width"], "height": image["height"]}
-    of_job, of_route = numbers(result), numbers(own_part(subject, answer))
+    of_job, of_route = numbers(result), numbers(drop_envelope(subject, answer))
     shared = of_job.keys() & of_route.keys()
     assert shared
     assert_close({name: of_job[name] for name in shared}, {name: of_route[name] for name in shared})
@@ -270,7 +270,7 @@ def test_perceive_gives_the_numbers_of_the_route(
     tasks = {subject.task.name: subject.options}
     response = server.client.post("/v1/perceive", json={"image": text(png), "tasks": tasks})
     assert response.status_code == 200, response.text
-    assert_close(response.json()[subject.task.name], own_part(subject, answer))
+    assert_close(response.json()[subject.task.name], drop_envelope(subject, answer))
 
 
 def test_the_server_lists_it_with_defaults_that_it_takes(server: Server, subject: Subject) -> None:

@@ -1,4 +1,4 @@
-"""What is an image by its bytes, and what is left beside images by systems."""
+"""Which bytes are an image, and which files are litter of operating systems."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_a_name_may_say_what_a_file_is(name: str, named: bool | None) -> None:
         *("x\\.t\\a.png", "Thumbs.db", "x/desktop.ini", "$RECYCLE.BIN/a.png", ".thumbnails/a.png"),
     ],
 )
-def test_what_systems_leave_is_litter(path: str) -> None:
+def test_files_of_operating_systems_are_litter(path: str) -> None:
     assert is_litter(path)
 
 
 @pytest.mark.parametrize("path", ["a.png", "x/a.b.png", "./a.png", "x/../a.png", "MACOSX/a.png"])
-def test_other_paths_are_none(path: str) -> None:
+def test_other_paths_are_no_litter(path: str) -> None:
     assert not is_litter(path)
 
 

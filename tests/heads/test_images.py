@@ -1,4 +1,4 @@
-"""Images into networks' sizes and back."""
+"""Images in networks' sizes and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_padding_goes_right_and_below_with_zero() -> None:
     assert pad_to_multiple(padded, 8).shape == padded.shape
 
 
-def test_the_two_ways_of_scaling_down_differ_as_they_should() -> None:
+def test_only_one_of_the_two_downscalings_has_antialias() -> None:
     stripes = np.zeros((64, 64, 3), dtype=np.uint8)
     stripes[:, ::4] = 252
     assert resize(stripes, (64, 16)).std() < 6  # with antialias a quarter is white everywhere
@@ -55,7 +55,7 @@ def test_pixel_values_span_minus_one_to_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 4, 4), (0, 4, 3)])
-def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+def test_an_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidInput):
         check_image(np.zeros(shape, dtype=np.uint8))
 

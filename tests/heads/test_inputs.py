@@ -42,7 +42,7 @@ WHITE, BLACK = [255, 255, 255], [0, 0, 0]
         ([[*WHITE, 0], [*BLACK, 0]], [0, 0]),
     ],
 )
-def test_a_mask_is_what_is_painted_and_not_what_shows_through(pixels: list[list[int]], painted: list[int]) -> None:
+def test_a_mask_is_the_painted_pixels_and_not_the_transparent_ones(pixels: list[list[int]], painted: list[int]) -> None:
     file = BytesIO()
     Image.fromarray(np.array([pixels], np.uint8)).save(file, "PNG")
     mask = decode_image(file.getvalue(), LimitSettings()).mask

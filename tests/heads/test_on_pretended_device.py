@@ -1,4 +1,4 @@
-"""Heads on a pretended CUDA device in half precision, and mistakes made on purpose, which it has to notice."""
+"""Heads on a pretended CUDA device in half precision, and deliberate mistakes that it must detect."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 def on_device(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, backbone: StableDiffusion | None = None
 ) -> Iterator[StableDiffusion]:
-    """A backbone on the pretended device, as one that was opened there; `pocket` where there is none."""
+    """A backbone as if it was opened on the pretended device; `pocket` by default."""
     mmseg_parts()  # compiles functions as it is imported, which must not see the pretended device
     backbone = backbone or open_backbone("pocket", dtype=dtype)
     with pretended(monkeypatch):
         variants = backbone.variants.values()
-        networks = [network for one in variants for network in (one.unet, *one.input_convolutions.values())]
+        networks = [network for variant in variants for network in (variant.unet, *variant.input_convolutions.values())]
         for network in (backbone.vae, backbone.text_encoder, *networks):
             torch.nn.Module.to(network, DEVICE)
         backbone.__dict__.pop("description", None)
@@ -141,12 +141,14 @@ def test_a_mistake_that_cuda_refuses_is_noticed(monkeypatch: pytest.MonkeyPatch,
             monkeypatch.setattr(captures, "_length_mask", lambda lengths, _: masks(lengths, torch.device("cpu")))
         else:
             like = torch.empty(0).to(DEVICE)
-            monkeypatch.setattr(captures, "_stack_padded", lambda one, _, at_least=0: stack(one, like, at_least))
+            monkeypatch.setattr(
+                captures, "_stack_padded", lambda tensors, _, at_least=0: stack(tensors, like, at_least)
+            )
         with pytest.raises(Mismatch):
             forward_two_lengths(backbone)
 
 
-def test_what_cuda_refuses_raises_and_what_it_takes_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operations_that_cuda_refuses_raise_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended(monkeypatch):
         there, here = torch.ones(2, 2).to(DEVICE), torch.ones(2, 2)
         assert (there + torch.tensor(1.0)).device == DEVICE

@@ -1,4 +1,4 @@
-"""Dense results as files and JSON: what is written reads back as what it was."""
+"""Dense results as files and JSON, which read back unchanged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 MASKS = arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24)))
 
 
-def opened(file: bytes) -> NDArray[Any]:
+def open_image(file: bytes) -> NDArray[Any]:
     return np.asarray(Image.open(BytesIO(file)))
 
 
@@ -64,33 +64,33 @@ def classes() -> ClassMap:
 
 def test_depth_as_png_is_exact_to_half_a_millimetre(depth: DepthMap) -> None:
     file = depth_png(depth)
-    units = opened(file)
+    units = open_image(file)
     assert units.dtype == np.uint16
     assert np.abs(units * METRES_PER_UNIT - depth.metres).max() <= 0.00051
     assert Image.open(BytesIO(file)).info["metres_per_unit"] == "0.001"
 
 
 def test_depth_beyond_the_scale_stays_at_its_end() -> None:
-    units = opened(depth_png(DepthMap(np.array([[0.0, 1000.0]], np.float32), 1000.0)))
+    units = open_image(depth_png(DepthMap(np.array([[0.0, 1000.0]], np.float32), 1000.0)))
     assert units.tolist() == [[1, 65535]]
 
 
 def test_depth_statistics_are_those_of_the_metres(depth: DepthMap) -> None:
-    got = depth_statistics(depth)
-    assert (got.minimum, got.maximum) == (0.5, 9.5)
-    assert got.median == pytest.approx(5.0, abs=1e-3)
-    assert got.percentile_5 < got.mean < got.percentile_95
+    statistics = depth_statistics(depth)
+    assert (statistics.minimum, statistics.maximum) == (0.5, 9.5)
+    assert statistics.median == pytest.approx(5.0, abs=1e-3)
+    assert statistics.percentile_5 < statistics.mean < statistics.percentile_95
 
 
 def test_near_is_brighter_than_far(depth: DepthMap) -> None:
-    colours = opened(depth_picture(depth)).astype(int).sum(axis=2)
+    colours = open_image(depth_picture(depth)).astype(int).sum(axis=2)
     assert colours[0].mean() > colours[150].mean() > colours[-1].mean()
     black = np.zeros((300, 200, 3), dtype=np.uint8)
-    assert opened(depth_overlay(black, depth)).shape == (300, 200, 3)
+    assert open_image(depth_overlay(black, depth)).shape == (300, 200, 3)
 
 
 def test_flat_depth_has_a_picture() -> None:
-    assert opened(depth_picture(DepthMap(np.ones((1, 1), np.float32), 10.0))).shape == (1, 1, 3)
+    assert open_image(depth_picture(DepthMap(np.ones((1, 1), np.float32), 10.0))).shape == (1, 1, 3)
 
 
 def test_a_class_map_reads_back_with_its_colours(classes: ClassMap) -> None:
@@ -103,8 +103,8 @@ def test_a_class_map_reads_back_with_its_colours(classes: ClassMap) -> None:
 def test_more_than_256_classes_take_16_bits() -> None:
     class_map = np.arange(600, dtype=np.uint16).reshape(20, 30)
     names = tuple(str(index) for index in range(600))
-    found = ClassMap(class_map, names, distinct_colours(600), np.ones((20, 30), np.float32))
-    assert (opened(class_map_png(found)) == class_map).all()
+    result = ClassMap(class_map, names, distinct_colours(600), np.ones((20, 30), np.float32))
+    assert (open_image(class_map_png(result)) == class_map).all()
 
 
 def test_class_answers_are_those_present_largest_first(classes: ClassMap) -> None:
@@ -120,9 +120,9 @@ def test_class_answers_are_those_present_largest_first(classes: ClassMap) -> Non
 
 def test_an_overlay_shows_colours_and_names(classes: ClassMap) -> None:
     grey = np.full((200, 300, 3), 128, dtype=np.uint8)
-    painted = opened(class_overlay(grey, classes))
+    painted = open_image(class_overlay(grey, classes))
     unnamed = ClassMap(classes.class_map, ("", "", ""), classes.palette, classes.probabilities)
-    plain = opened(class_overlay(grey, unnamed))
+    plain = open_image(class_overlay(grey, unnamed))
     assert (plain[0, 0] == np.rint(128 * 0.45 + classes.palette[0] * 0.55)).all()
     assert 0 < (painted != plain).any(axis=2).sum() < 5000
 
@@ -131,11 +131,11 @@ def test_an_overlay_of_masks_leaves_the_rest_alone() -> None:
     grey = np.full((200, 300, 3), 128, dtype=np.uint8)
     mask = np.zeros((1, 200, 300), dtype=bool)
     mask[0, 50:150, 60:250] = True
-    painted = opened(masks_overlay(grey, Masks(mask, ("the red box",), (0.9,))))
+    painted = open_image(masks_overlay(grey, Masks(mask, ("the red box",), (0.9,))))
     assert (painted[~mask[0]] == 128).all()
     assert (painted[mask[0]] != 128).any(axis=1).all()
-    assert (opened(masks_overlay(grey, Masks(~mask & mask, ("nothing",), (0.0,)))) == 128).all()
-    assert (opened(mask_png(mask[0])) == mask[0] * 255).all()
+    assert (open_image(masks_overlay(grey, Masks(~mask & mask, ("nothing",), (0.0,)))) == 128).all()
+    assert (open_image(mask_png(mask[0])) == mask[0] * 255).all()
 
 
 @settings(deadline=None, max_examples=80, derandomize=True)

@@ -1,4 +1,4 @@
-"""Pictures and maps from files of one's own, and what of a PNG is no pixel."""
+"""Pictures and maps from local files, and the parts of a PNG that are no pixels."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_class_map_is_indices(tmp_path: Path) -> None:
         read_class_map(tmp_path / "colours.png")
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     for read in (read_picture, read_class_map):
         with pytest.raises(InvalidInput) as raised:

@@ -1,4 +1,4 @@
-"""What every task is made of: its route, its options, and what a job keeps."""
+"""The parts of every task: its route, its options, and what a job stores."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MANY = 1_100
 
 
 def wrong_token(studio: Studio, backend: str, out: Path) -> int:
-    """Predictions without the right token: none is kept. The project, for the server with the right one."""
+    """Without the right token no prediction is stored. Returns the project, for the server with the right token."""
     project = studio.add_project("a wrong token", POINTS)
     studio.connect(project, backend)
     studio.upload(project, [SCENES / "000000.png", SCENES / "000002.png"])
@@ -43,7 +43,7 @@ def wrong_token(studio: Studio, backend: str, out: Path) -> int:
 
 
 def right_token(studio: Studio, project: int, out: Path) -> None:
-    """After the token is repaired, predictions arrive."""
+    """With the right token, predictions are stored."""
     studio.retrieve(project)
     kept = studio.predictions(project)
     assert len(kept) == 2, f"{len(kept)} predictions"
@@ -53,7 +53,7 @@ def right_token(studio: Studio, project: int, out: Path) -> None:
 
 
 def two_persons(studio: Studio, backend: str, out: Path) -> None:
-    """Two persons are drawn, one after the other; a correction by hand between stays, and so does all else."""
+    """Draw two persons, one after the other: a correction between them stays, and all other regions do."""
     pair = Image.new("RGB", (256, 128))
     for at, name in enumerate(("000000.png", "000002.png")):
         with Image.open(SCENES / name) as scene:
@@ -168,7 +168,7 @@ def _predict_choices(studio: Studio, backend: str, out: Path, task: str) -> list
         files[-1].write_bytes(_plain(name, 9))
     tasks = studio.upload(project, files)
     studio.retrieve(project)
-    kept = sorted(studio.predictions(project), key=lambda one: int(one["task"]))
+    kept = sorted(studio.predictions(project), key=lambda prediction: int(prediction["task"]))
     assert len(kept) == 2, kept
     assert all(item["model_version"].split()[2] == task for item in kept), kept
     open_task(studio.page, studio.url, project, tasks[0])
@@ -196,7 +196,7 @@ def _play(name: str, scene: Callable[..., Any], *things: Any) -> tuple[bool, Any
 
 
 def main(out: Path, chosen: Sequence[str]) -> int:
-    """Play the chosen scenes, all if none is named; 1 if one failed."""
+    """Play the named scenes, by default all; 1 if one failed."""
     out.mkdir(parents=True, exist_ok=True)
     port = free_port()
     done: list[bool] = []

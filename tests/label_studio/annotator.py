@@ -23,8 +23,8 @@ def open_task(page: Page, url: str, project: int, task: int) -> None:
 
 def regions(page: Page) -> dict[str, dict[str, Any]]:
     """The regions of the annotation on the page, as they would be submitted, by their ids."""
-    found = page.evaluate("() => Htx.annotationStore.selected.serializeAnnotation()")
-    return {region["id"]: region for region in found}
+    serialized = page.evaluate("() => Htx.annotationStore.selected.serializeAnnotation()")
+    return {region["id"]: region for region in serialized}
 
 
 def draw_person(page: Page, upper_left: Point, lower_right: Point) -> dict[str, dict[str, Any]]:
@@ -43,7 +43,7 @@ def draw_person(page: Page, upper_left: Point, lower_right: Point) -> dict[str, 
 def correct_newest_point(page: Page, label: str, x: float) -> dict[str, dict[str, Any]]:
     """Select the newest point of a label in the list of regions and write another x, in percent; all regions then.
 
-    On the image the mouse gets hold of the rectangles that lie over a point.
+    On the image the mouse would grab a rectangle above the point.
     """
     closed = page.locator(".lsf-tree-switcher_close")
     for left in reversed(range(closed.count())):

@@ -45,7 +45,7 @@ def label_studio(folder: Path, logs: Path, files: Path) -> Iterator[str]:
 
 @contextmanager
 def diffsight(folder: Path, logs: Path, port: int, studio: str, token: str) -> Iterator[str]:
-    """The server with a token for Label Studio; its address. What it keeps lies in `folder`."""
+    """The server with a token for Label Studio; its address. Its data are in `folder`."""
     settings = {"LABEL_STUDIO__URL": studio, "LABEL_STUDIO__API_KEY": token, "DATA_FOLDER": str(folder / "data")}
     variables = {f"DIFFSIGHT_{name}": value for name, value in settings.items()} | {"PYTHONPATH": str(ROOT)}
     command = [str(ROOT / ".venv/bin/python"), "-m", "diffsight", "serve", "--port", str(port)]
@@ -73,7 +73,7 @@ def _process(command: list[str], variables: Mapping[str, str], log: Path) -> Ite
 
 
 def free_port() -> int:
-    """A port that nobody listens at now."""
+    """A port on which no server listens now."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]

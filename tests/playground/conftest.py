@@ -1,4 +1,4 @@
-"""A real browser on the page of a real server. What its console complains of, or asks of other hosts, is a failure."""
+"""A real browser on the page of a real server. Console errors and requests to other hosts are failures."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tests.diffsight.command import ENVIRONMENT, SCRIPT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPEN_MILLISECONDS = 120_000
-"""Gradio is imported, and the page built, by whoever opens it first."""
+"""The first visit imports Gradio and builds the page."""
 DESKTOP, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=390, height=844)
 STOP_SECONDS = 60
 SETTLE_MILLISECONDS = 600
-"""For pictures alone: nothing is checked by it."""
+"""For screenshots only: no check depends on it."""
 OUT = Path(__file__).parents[2] / "out" / "playground"
 
 
 @dataclass
-class Watched:
-    """A page, and all that went wrong on it."""
+class WatchedPage:
+    """A page, and all errors on it."""
 
     page: Page
     address: str
@@ -44,12 +44,12 @@ class Watched:
         self.page.on("response", self._response)
 
     async def open(self) -> None:
-        """The page, as soon as it can be used."""
+        """Open the page, and wait until it can be used."""
         await self.page.goto(f"{self.address}{PATH}/", timeout=OPEN_MILLISECONDS)
         await self.page.get_by_role("tab").first.wait_for(timeout=OPEN_MILLISECONDS)
 
     def check(self) -> None:
-        """Fails if anything went wrong."""
+        """Raise AssertionError if there was an error."""
         assert not self.wrong, "\n".join(self.wrong)
 
     async def shoot(self, name: str) -> None:
@@ -77,7 +77,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
-    """A loop for one module's browser. The one that waits by itself mixes stacks, which breaks pytest's reports."""
+    """A loop for one module's browser. Playwright's synchronous API mixes stacks, which breaks pytest's reports."""
     with asyncio.Runner() as runner:
         yield runner
 
@@ -96,8 +96,8 @@ def browser(runner: asyncio.Runner) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of `diffsight serve` with its page, in a process of its own, as everybody starts it."""
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of `diffsight serve` with its page, in a process of its own, as a user starts it."""
     folder = tmp_path_factory.mktemp("served")
     environment = {**ENVIRONMENT, "DIFFSIGHT_DATA_FOLDER": str(folder / "data")}
     command = [str(SCRIPT), "serve", "--port", "0", "--device", "cpu"]
@@ -117,11 +117,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def watched(runner: asyncio.Runner, browser: Browser, served: str) -> Iterator[Watched]:
+def watched_page(runner: asyncio.Runner, browser: Browser, server_url: str) -> Iterator[WatchedPage]:
     """The page of the server at desktop width, open."""
     page = runner.run(browser.new_page(viewport=DESKTOP))
-    watched = Watched(page, served)
-    watched.watch()
-    runner.run(watched.open())
-    yield watched
+    page_watch = WatchedPage(page, server_url)
+    page_watch.watch()
+    runner.run(page_watch.open())
+    yield page_watch
     runner.run(page.close())

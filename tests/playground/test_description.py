@@ -1,4 +1,4 @@
-"""A page's forms out of the documents of a server, one of which has a task that nothing here knows."""
+"""A page's forms from the documents of a server, one of which has a task that the page does not know."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_option_that_its_plural_covers_is_left_out(description: ServerDescrip
     assert "expression" not in {option.name for option in referring.options}
 
 
-def test_what_the_server_says_of_itself_goes_into_the_form() -> None:
+def test_the_servers_models_are_choices_of_the_form() -> None:
     document = create_app(load_settings(), tasks=(MEAN_COLOUR,)).openapi()
     served = [document["paths"]["/v1/mean-colour"]["post"]["x-task"] | {"models": ["a", "b"], "defaults": {}}]
     (form,) = read_description(document, served).tasks

@@ -13,7 +13,7 @@ from playground.html import CleanDocuments, Message, Receive, Scope, Send, clean
 TEMPLATE = (Path(gradio.__file__).parent / "templates" / "frontend" / "index.html").read_bytes()
 
 
-def test_what_describes_gradio_to_others_is_left_out() -> None:
+def test_links_to_gradio_are_removed() -> None:
     cleaned = clean(TEMPLATE)
     assert b"https://" not in cleaned
     assert b"manifest" not in cleaned

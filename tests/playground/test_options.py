@@ -1,4 +1,4 @@
-"""Options out of a schema, and typed values as a form sends them."""
+"""Options from a schema, and typed values as a form sends them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_defaults_are_not_sent() -> None:
     assert to_fields(OPTIONS, ["", True, 2.0, "", "fast", "", "", "100"]) == []
 
 
-def test_what_was_typed_is_sent_as_the_route_reads_it() -> None:
+def test_typed_values_are_sent_as_the_route_reads_them() -> None:
     typed = ["a cat\n\n a dog ", False, 3.0, "1, 2, 3.5, 4\n5 6 7 8", "published", "250 ms", '{"a": ["b"]}', "50\n200"]
     fields = to_fields(OPTIONS, typed)
     assert fields[:3] == [("labels", "a cat"), ("labels", "a dog"), ("flip", "false")]
@@ -56,6 +56,6 @@ def test_what_was_typed_is_sent_as_the_route_reads_it() -> None:
 
 
 @pytest.mark.parametrize(("kind", "text"), [("rows", "left of the door"), ("json", "{")])
-def test_what_cannot_be_read_goes_to_the_server_as_it_is(kind: Any, text: str) -> None:
+def test_an_invalid_value_is_sent_unchanged(kind: Any, text: str) -> None:
     option = Option("boxes", kind)
     assert to_arguments([option], to_fields([option], [text])) == {"boxes": text}

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from playground.state import SAMPLES
-from tests.playground.conftest import Watched
+from tests.playground.conftest import WatchedPage
 from tests.playground.walking import (
     MILLISECONDS,
     choose_files,
@@ -29,12 +29,14 @@ LABELS = ["seven", "one", "four", "nine", "two"]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_goes_wrong(watched: Watched) -> None:
-    watched.wrong.clear()
+def _forget_errors(watched_page: WatchedPage) -> None:
+    watched_page.wrong.clear()
 
 
-def test_segmentation_has_the_legend_of_its_classes(runner: asyncio.Runner, watched: Watched, served: str) -> None:
-    segments = post(served, "/v1/segmentation", SCENE)["segments"]
+def test_segmentation_has_the_legend_of_its_classes(
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
+) -> None:
+    segments = post(server_url, "/v1/segmentation", SCENE)["segments"]
 
     async def walk(page: Page) -> None:
         await open_tab(page, "Segmentation")
@@ -44,14 +46,14 @@ def test_segmentation_has_the_legend_of_its_classes(runner: asyncio.Runner, watc
             await expect(shown).to_contain_text(segment["name"])
             await expect(shown).to_contain_text(f"{segment['share']:.1%}")
         await expect(page.locator("#segmentation-picture img").first).to_be_visible()
-        await watched.shoot("segmentation")
+        await watched_page.shoot("segmentation")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()
 
 
-def test_referring_finds_what_was_typed(runner: asyncio.Runner, watched: Watched, served: str) -> None:
-    answer = post(served, "/v1/segmentation/referring", SCENE, expression="the purple cylinder")
+def test_referring_finds_what_was_typed(runner: asyncio.Runner, watched_page: WatchedPage, server_url: str) -> None:
+    answer = post(server_url, "/v1/segmentation/referring", SCENE, expression="the purple cylinder")
 
     async def walk(page: Page) -> None:
         await open_tab(page, "Referring")
@@ -60,14 +62,14 @@ def test_referring_finds_what_was_typed(runner: asyncio.Runner, watched: Watched
         shown = await run_panel(page, "referring")
         await expect(shown).to_contain_text("the purple cylinder")
         await expect(shown).to_contain_text(f"{answer['masks'][0]['area']:,}")
-        await watched.shoot("referring")
+        await watched_page.shoot("referring")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()
 
 
-def test_pose_takes_boxes_that_are_drawn(runner: asyncio.Runner, watched: Watched, served: str) -> None:
-    answer = post(served, "/v1/pose", PERSONS, boxes="[[32, 32, 32, 80]]")
+def test_pose_takes_boxes_that_are_drawn(runner: asyncio.Runner, watched_page: WatchedPage, server_url: str) -> None:
+    answer = post(server_url, "/v1/pose", PERSONS, boxes="[[32, 32, 32, 80]]")
 
     async def walk(page: Page) -> None:
         await open_tab(page, "Pose")
@@ -94,13 +96,15 @@ def test_pose_takes_boxes_that_are_drawn(runner: asyncio.Runner, watched: Watche
         await expect(shown).to_contain_text(f"score {answer['persons'][0]['score']:.3f}")
         for name in answer["names"]:
             await expect(shown).to_contain_text(name)
-        await watched.shoot("pose")
+        await watched_page.shoot("pose")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()
 
 
-def test_few_shot_learns_from_what_is_painted(runner: asyncio.Runner, watched: Watched, served: str) -> None:
+def test_few_shot_learns_from_what_is_painted(
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
+) -> None:
     async def walk(page: Page) -> None:
         await open_tab(page, "Few shot")
         await choose_image(page, "few-shot", "cross-blue.png")
@@ -123,18 +127,18 @@ def test_few_shot_learns_from_what_is_painted(runner: asyncio.Runner, watched: W
         await fill(page, "#few-shot-concept-name", "cross")
         await page.locator("#few-shot-keep").click()
         await expect(page.locator("#few-shot-example-message")).to_contain_text("Kept as", timeout=MILLISECONDS)
-        await watched.shoot("few-shot")
+        await watched_page.shoot("few-shot")
 
-    runner.run(walk(watched.page))
-    concepts = httpx2.get(f"{served}/v1/concepts").json()["concepts"]
+    runner.run(walk(watched_page.page))
+    concepts = httpx2.get(f"{server_url}/v1/concepts").json()["concepts"]
     assert [concept["name"] for concept in concepts] == ["cross"]
-    watched.check()
+    watched_page.check()
 
 
 def test_the_posterior_of_a_race_sharpens_and_can_be_stopped(
-    runner: asyncio.Runner, watched: Watched, served: str
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
 ) -> None:
-    answer = post(served, "/v1/classify/zero-shot", "seven.png", labels=LABELS, confidence="0.95")
+    answer = post(server_url, "/v1/classify/zero-shot", "seven.png", labels=LABELS, confidence="0.95")
 
     async def walk(page: Page) -> None:
         await open_tab(page, "Zero shot")
@@ -148,22 +152,22 @@ def test_the_posterior_of_a_race_sharpens_and_can_be_stopped(
         for part in answer["posterior"]:
             await expect(shown).to_contain_text(f"{part['probability']:.3f}")
         await expect(shown.locator(".ds-dropped")).to_have_count(len(answer["dropped"]))
-        await watched.shoot("zero-shot")
+        await watched_page.shoot("zero-shot")
         await fill(page, "#zero-shot-confidence", "1")
         await page.locator("#zero-shot-run").click()
         await expect(shown).not_to_contain_text("Stopped:", timeout=MILLISECONDS)
         await page.locator("#zero-shot-stop").click()
-        while httpx2.get(f"{served}/v1/models").json()["engine"]["open_requests"]:
+        while httpx2.get(f"{server_url}/v1/models").json()["engine"]["open_requests"]:
             await page.wait_for_timeout(100)
         await expect(shown).not_to_contain_text("Stopped:")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()
 
 
-def test_a_tree_of_labels_is_walked_down(runner: asyncio.Runner, watched: Watched, served: str) -> None:
+def test_a_tree_of_labels_is_walked_down(runner: asyncio.Runner, watched_page: WatchedPage, server_url: str) -> None:
     tree = '{"furniture": ["chair", "table"], "shape": ["ball", "cone"]}'
-    answer = post(served, "/v1/classify/label-tree", SCENE, tree=tree, budget="64")
+    answer = post(server_url, "/v1/classify/label-tree", SCENE, tree=tree, budget="64")
 
     async def walk(page: Page) -> None:
         await open_tab(page, "Label tree")
@@ -173,23 +177,25 @@ def test_a_tree_of_labels_is_walked_down(runner: asyncio.Runner, watched: Watche
         await fill(page, "#label-tree-budget", "64")
         shown = await run_panel(page, "label-tree")
         await expect(shown).to_contain_text(" → ".join(answer["path"]), timeout=MILLISECONDS)
-        await watched.shoot("label-tree")
+        await watched_page.shoot("label-tree")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()
 
 
-def test_several_images_give_vectors_and_scores(runner: asyncio.Runner, watched: Watched, served: str) -> None:
+def test_several_images_give_vectors_and_scores(
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
+) -> None:
     names = ["seven.png", "cross-red.png"]
-    features = post(served, "/v1/features", *names)
-    scores = post(served, "/v1/match/image-text", *names, captions=["a seven", "a red cross"], interval=200)
+    features = post(server_url, "/v1/features", *names)
+    scores = post(server_url, "/v1/match/image-text", *names, captions=["a seven", "a red cross"], interval=200)
 
     async def walk(page: Page) -> None:
         await open_tab(page, "Features")
         await choose_files(page, "#features-images", [SAMPLES / name for name in names])
         shown = await run_panel(page, "features")
         await expect(shown).to_contain_text(f"2 vectors of {features['dimension']} numbers")
-        await watched.shoot("features")
+        await watched_page.shoot("features")
         await open_tab(page, "Image text")
         await choose_files(page, "#image-text-images", [SAMPLES / name for name in names])
         await fill(page, "#image-text-captions", "a seven\na red cross")
@@ -199,10 +205,10 @@ def test_several_images_give_vectors_and_scores(runner: asyncio.Runner, watched:
         for row in scores["corrected_scores"]:
             for value in row:
                 await expect(shown).to_contain_text(f"{value:.4f}")
-        await watched.shoot("image-text")
+        await watched_page.shoot("image-text")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()
 
 
 def folder_of(parent: Path, name: str, pattern: str) -> Path:
@@ -215,7 +221,7 @@ def folder_of(parent: Path, name: str, pattern: str) -> Path:
 
 
 def test_two_folders_make_a_classifier_that_can_be_used(
-    runner: asyncio.Runner, watched: Watched, served: str, tmp_path: Path
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str, tmp_path: Path
 ) -> None:
     folders = [folder_of(tmp_path, "crosses", "cross-*.png"), folder_of(tmp_path, "scenes", "*-and-*.png")]
 
@@ -231,22 +237,24 @@ def test_two_folders_make_a_classifier_that_can_be_used(
         shown = await run_panel(page, "fit")
         await expect(shown).to_contain_text("Confusion matrix")
         await expect(shown).to_contain_text("crosses")
-        await watched.shoot("fit")
-        (classifier,) = httpx2.get(f"{served}/v1/classifiers").json()["classifiers"]
+        await watched_page.shoot("fit")
+        (classifier,) = httpx2.get(f"{server_url}/v1/classifiers").json()["classifiers"]
         await open_tab(page, "Classifier")
         await choose_files(page, "#classifier-images", [SAMPLES / "cross-red.png"])
         await page.locator("#classifier-classifier input").click()
         await page.get_by_role("option", name="shapes").click()
         shown = await run_panel(page, "classifier")
-        answer = post(served, f"/v1/classify/{classifier['id']}", "cross-red.png")
+        answer = post(server_url, f"/v1/classify/{classifier['id']}", "cross-red.png")
         await expect(shown).to_contain_text(f"{answer['answers'][0]['probability']:.3f}")
-        await watched.shoot("classifier")
+        await watched_page.shoot("classifier")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()
 
 
-def test_a_job_is_watched_to_its_end(runner: asyncio.Runner, watched: Watched, served: str, tmp_path: Path) -> None:
+def test_a_job_is_watched_to_its_end(
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str, tmp_path: Path
+) -> None:
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(b"no picture")
 
@@ -260,17 +268,19 @@ def test_a_job_is_watched_to_its_end(runner: asyncio.Runner, watched: Watched, s
         await expect(page.locator("#job-failures img").first).to_be_visible(timeout=MILLISECONDS)
         await page.locator("#job-fetch").click()
         await expect(page.locator("#job-download")).to_contain_text("jsonl", timeout=MILLISECONDS)
-        await watched.shoot("jobs")
+        await watched_page.shoot("jobs")
 
-    runner.run(walk(watched.page))
-    (job,) = httpx2.get(f"{served}/v1/jobs").json()["jobs"]
+    runner.run(walk(watched_page.page))
+    (job,) = httpx2.get(f"{server_url}/v1/jobs").json()["jobs"]
     assert (job["status"], job["done"], job["failed"]) == ("done", 2, 1)
-    watched.check()
+    watched_page.check()
 
 
-def test_the_server_says_what_is_wrong_in_its_own_words(runner: asyncio.Runner, watched: Watched, served: str) -> None:
+def test_the_server_says_what_is_wrong_in_its_own_words(
+    runner: asyncio.Runner, watched_page: WatchedPage, server_url: str
+) -> None:
     files = {"image": (SCENE, (SAMPLES / SCENE).read_bytes())}
-    problem = httpx2.post(f"{served}/v1/depth", files=files, data={"scene": "moon"}).json()
+    problem = httpx2.post(f"{server_url}/v1/depth", files=files, data={"scene": "moon"}).json()
 
     async def walk(page: Page) -> None:
         await open_tab(page, "Depth")
@@ -282,20 +292,20 @@ def test_the_server_says_what_is_wrong_in_its_own_words(runner: asyncio.Runner, 
         await expect(shown).to_contain_text(problem["hint"].replace("`", ""))
         await open_tab(page, "Server")
         await expect(page.locator("#server-state")).to_contain_text("READY", timeout=MILLISECONDS)
-        await watched.shoot("server")
+        await watched_page.shoot("server")
         await page.locator("#dark").click()
         await open_tab(page, "Depth")
-        await watched.shoot("problem-dark")
+        await watched_page.shoot("problem-dark")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()
 
 
-def test_a_key_stays_in_the_page(runner: asyncio.Runner, watched: Watched) -> None:
+def test_a_key_stays_in_the_page(runner: asyncio.Runner, watched_page: WatchedPage) -> None:
     secret = "ds-never-kept"
 
     async def walk(page: Page) -> None:
-        await watched.open()
+        await watched_page.open()
         await open_part(page, "#access")
         await fill(page, "#api-key", secret)
         await open_tab(page, "Depth")
@@ -307,10 +317,10 @@ def test_a_key_stays_in_the_page(runner: asyncio.Runner, watched: Watched) -> No
         stores = "[JSON.stringify(localStorage), JSON.stringify(sessionStorage), document.cookie].join()"
         assert secret not in await page.evaluate(stores)
         assert secret not in await page.locator("body").inner_text()
-        await watched.shoot("key")
-        await watched.open()
+        await watched_page.shoot("key")
+        await watched_page.open()
         await open_part(page, "#access")
         await expect(page.locator("#api-key input")).to_have_value("")
 
-    runner.run(walk(watched.page))
-    watched.check()
+    runner.run(walk(watched_page.page))
+    watched_page.check()

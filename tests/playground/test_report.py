@@ -54,7 +54,7 @@ def test_long_texts_and_lists_are_cut_in_the_json() -> None:
     assert len(shown) < 400
 
 
-def test_answers_that_nothing_here_knows_are_listed() -> None:
+def test_answers_of_an_unknown_shape_are_listed() -> None:
     assert "0.250" in report.show({"red": 0.25, "rows": 0})
 
 

@@ -27,7 +27,7 @@ def test_a_stream_ends_with_its_answer(server: Running, png: bytes) -> None:
     assert json.dumps(last)
 
 
-def test_what_goes_wrong_is_raised(server: Running, png: bytes) -> None:
+def test_errors_of_a_call_are_raised(server: Running, png: bytes) -> None:
     with Server(server.url) as client, pytest.raises(RequestRefused):
         client.post("/v1/depth", {"scene": "moon"}, [("image", png)])
     with Server("http://127.0.0.1:9", key="ключ") as client, pytest.raises(Unreachable):

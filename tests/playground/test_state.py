@@ -1,4 +1,4 @@
-"""What panels share."""
+"""State that the panels share."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from playground.state import SAMPLES
 
 _MOMENT = 2_000
 MILLISECONDS = 120_000
-"""What a loaded machine may take to answer."""
+"""The longest wait for an answer on a loaded machine."""
 
 
 def post(address: str, route: str, *samples: str, **options: Any) -> Any:
-    """What the route itself answers for samples."""
+    """The answer of the route itself to samples."""
     files = [("image", (sample, (SAMPLES / sample).read_bytes())) for sample in samples]
     response = httpx2.post(f"{address}{route}", files=files, data=options, timeout=120)
     assert response.status_code == 200, response.text
@@ -24,16 +24,16 @@ def post(address: str, route: str, *samples: str, **options: Any) -> Any:
 
 
 def run_shown(source: str) -> None:
-    """Run the Python that a panel shows, as it stands, and close its client."""
+    """Run the Python that a panel shows, and close its client."""
     names: dict[str, Any] = {}
     exec(source, names)
     names["client"].close()
 
 
 async def open_tab(page: Page, name: str) -> None:
-    """A tab by its name, also if it stands in the menu of those that have no room.
+    """Open a tab by its name, also from the menu of hidden tabs.
 
-    The page lays its tabs out anew some time after its width has changed: what is clicked may move meanwhile.
+    The page lays out its tabs again some time after its width has changed: a tab may move during the click.
     """
     tab = page.get_by_role("tab", name=name, exact=True)
     listed = page.locator(".overflow-dropdown").get_by_text(name, exact=True)
@@ -47,7 +47,7 @@ async def open_tab(page: Page, name: str) -> None:
 
 
 async def open_part(page: Page, place: str) -> None:
-    """A part of a panel that is folded."""
+    """Open a folded part of a panel."""
     await page.locator(f"{place} > button").first.click()
 
 

@@ -47,8 +47,8 @@ def main() -> int:
                 traceback.print_exc()
             outcome, seconds = "FAILED" if example in failed else "ok", time.monotonic() - began
             print(f"{outcome:7} {example.client}: {example.task} by {example.method}, {seconds:.1f} s")
-    known = {(example.client, example.task) for example in read_examples()}
-    missing = [pair for pair in CHECKS if pair not in known]
+    examples = {(example.client, example.task) for example in read_examples()}
+    missing = [pair for pair in CHECKS if pair not in examples]
     print(f"{time.monotonic() - started:.0f} s; {len(CHECKS) - done} calls left out; {len(missing)} not on the page")
     print(f"protocols: {done} calls, {len(failed)} failed")
     return 1 if failed or missing else 0

@@ -1,4 +1,4 @@
-"""What the tasks' own routes answer to what the calls of docs/protocols.md ask, and whether both are the same."""
+"""Answers of the tasks' own routes to the calls of docs/protocols.md, and the comparison of both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def picture(path: Path = IMAGE) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """A server's own routes. classifier: the id of one that was fitted there. answers: those given before."""
+    """A server's own routes. classifier: the id of a classifier on the server. answers: earlier answers."""
 
     client: httpx2.Client
     classifier: str
@@ -63,14 +63,16 @@ def fit_classifier(client: httpx2.Client) -> str:
     return str(fitted.json()["id"])
 
 
-def same(one: Any, other: Any, within: float = 1e-4) -> None:
-    """Raises AssertionError unless numbers are as good as equal: rows may share other batches."""
-    np.testing.assert_allclose(np.asarray(one, np.float64), np.asarray(other, np.float64), rtol=within, atol=within)
+def assert_near(actual: Any, expected: Any, within: float = 1e-4) -> None:
+    """Raise AssertionError unless numbers are nearly equal: rows may be in other batches."""
+    np.testing.assert_allclose(
+        np.asarray(actual, np.float64), np.asarray(expected, np.float64), rtol=within, atol=within
+    )
 
 
 def texts(array: Any) -> list[str]:
     """The texts of a BYTES tensor."""
-    return [one.decode() for one in array.ravel().tolist()]
+    return [text.decode() for text in array.ravel().tolist()]
 
 
 def masks_of(answer: list[dict[str, Any]]) -> dict[str, NDArray[np.bool_]]:
@@ -92,7 +94,7 @@ def classes(native: Native, top: int = 5) -> dict[str, float]:
 
 def check_ranking(answer: Mapping[str, float], expected: Mapping[str, float]) -> None:
     assert list(answer) == list(expected)
-    same(list(answer.values()), list(expected.values()))
+    assert_near(list(answer.values()), list(expected.values()))
 
 
 # Hugging Face
@@ -120,8 +122,10 @@ def check_hf_persons(answer: Any, native: Native) -> None:
     assert len(answer) == len(persons) > 0
     for entry, person in zip(answer, persons, strict=True):
         x, y, width, height = person["bbox"]
-        same([entry.box.xmin, entry.box.ymin, entry.box.xmax, entry.box.ymax], [x, y, x + width, y + height], 0.51)
-        same(entry.score, person["bbox_score"])
+        assert_near(
+            [entry.box.xmin, entry.box.ymin, entry.box.xmax, entry.box.ymax], [x, y, x + width, y + height], 0.51
+        )
+        assert_near(entry.score, person["bbox_score"])
 
 
 def check_hf_depth(answer: Any, native: Native) -> None:
@@ -129,7 +133,7 @@ def check_hf_depth(answer: Any, native: Native) -> None:
 
 
 def check_hf_features(answer: Any, native: Native) -> None:
-    same(answer, native.ask("features", normalise=True)["vectors"])
+    assert_near(answer, native.ask("features", normalise=True)["vectors"])
 
 
 # Open Inference Protocol
@@ -167,30 +171,32 @@ def check_oip_concept(answer: Any, native: Native) -> None:
 def check_oip_persons(answer: Any, native: Native) -> None:
     persons = native.ask("pose")
     for name, key in (("keypoints", "keypoints"), ("keypoint_scores", "keypoint_scores"), ("boxes", "bbox")):
-        same(answer.as_numpy(name), [person[key] for person in persons["persons"]], 2e-3)
+        assert_near(answer.as_numpy(name), [person[key] for person in persons["persons"]], 2e-3)
     assert texts(answer.as_numpy("names")) == persons["names"]
 
 
 def check_oip_depth(answer: Any, native: Native) -> None:
-    same(answer.as_numpy("depth"), native.ask("depth", format="npy"))
+    assert_near(answer.as_numpy("depth"), native.ask("depth", format="npy"))
 
 
 def check_oip_features(answer: Any, native: Native) -> None:
     images = [picture(), picture(IMAGES / "000001.png")]
-    same(answer.as_numpy("vectors"), native.ask("features", alone=False, images=images, timesteps=[50, 100])["vectors"])
+    assert_near(
+        answer.as_numpy("vectors"), native.ask("features", alone=False, images=images, timesteps=[50, 100])["vectors"]
+    )
 
 
 def check_oip_path(answer: Any, native: Native) -> None:
     tree = {"thing": ["a ball", "a cube"], "being": ["a person", "an animal"]}
     expected = native.ask("classify/label-tree", tree=tree, budget=40)
     assert texts(answer.as_numpy("path")) == expected["path"]
-    same(answer.as_numpy("probability"), [expected["probability"]])
+    assert_near(answer.as_numpy("probability"), [expected["probability"]])
 
 
 def check_oip_scores(answer: Any, native: Native) -> None:
     captions = ["a person stands", "a ball lies"]
     expected = native.ask("match/image-text", alone=False, images=[picture()], captions=captions, interval=100)
-    same(answer.as_numpy("scores"), expected["scores"])
+    assert_near(answer.as_numpy("scores"), expected["scores"])
 
 
 # Roboflow, as JSON
@@ -198,7 +204,7 @@ def check_oip_scores(answer: Any, native: Native) -> None:
 
 def check_sdk_similarity(answer: Any, native: Native) -> None:
     expected = posterior(native)
-    same(answer["similarity"], [expected[label] for label in LABELS])
+    assert_near(answer["similarity"], [expected[label] for label in LABELS])
 
 
 def check_sdk_classes(answer: Any, native: Native) -> None:
@@ -217,22 +223,22 @@ def check_sdk_referring(answer: Any, native: Native) -> None:
 
 def _check_sdk_masks(answer: Any, expected: list[dict[str, Any]]) -> None:
     masks = masks_of(expected)
-    found = {prediction["class"]: decode_rle(Rle(**prediction["rle"])) for prediction in answer["predictions"]}
-    assert list(found) == list(masks)
-    assert all((found[name] == masks[name]).all() for name in masks)
+    masks_of_sdk = {prediction["class"]: decode_rle(Rle(**prediction["rle"])) for prediction in answer["predictions"]}
+    assert list(masks_of_sdk) == list(masks)
+    assert all((masks_of_sdk[name] == masks[name]).all() for name in masks)
 
 
 def check_sdk_persons(answer: Any, native: Native) -> None:
     persons = native.ask("pose")["persons"]
     assert len(answer["predictions"]) == len(persons) > 0
     for prediction, person in zip(answer["predictions"], persons, strict=True):
-        same([[point["x"], point["y"]] for point in prediction["keypoints"]], person["keypoints"], 2e-3)
+        assert_near([[point["x"], point["y"]] for point in prediction["keypoints"]], person["keypoints"], 2e-3)
         left, top = prediction["x"] - prediction["width"] / 2, prediction["y"] - prediction["height"] / 2
-        same([left, top, prediction["width"], prediction["height"]], person["bbox"])
+        assert_near([left, top, prediction["width"], prediction["height"]], person["bbox"])
 
 
 def check_sdk_depth(answer: Any, native: Native) -> None:
-    same(answer["normalized_depth"], nearness(native.ask("depth", format="npy")), 1e-3)
+    assert_near(answer["normalized_depth"], nearness(native.ask("depth", format="npy")), 1e-3)
 
 
 # Roboflow, as supervision reads it
@@ -252,13 +258,13 @@ def check_sv_referring(answer: Any, native: Native) -> None:
 
 def check_sv_persons(answer: Any, native: Native) -> None:
     persons = native.ask("pose")["persons"]
-    same(answer.xy, [person["keypoints"] for person in persons], 2e-3)
-    same(answer.keypoint_confidence, [person["keypoint_scores"] for person in persons])
-    same(answer.detection_confidence, [person["bbox_score"] for person in persons])
+    assert_near(answer.xy, [person["keypoints"] for person in persons], 2e-3)
+    assert_near(answer.keypoint_confidence, [person["keypoint_scores"] for person in persons])
+    assert_near(answer.detection_confidence, [person["bbox_score"] for person in persons])
 
 
 def check_sv_depth(answer: Any, native: Native) -> None:
-    same(answer.values, nearness(native.ask("depth", format="npy")), 1e-3)
+    assert_near(answer.values, nearness(native.ask("depth", format="npy")), 1e-3)
 
 
 CHECKS: Mapping[tuple[str, str], Callable[[Any, Native], None]] = {

@@ -1,4 +1,4 @@
-"""The calls of docs/protocols.md: which client asks for which task, and the code that does."""
+"""The calls of docs/protocols.md: client, task and code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "protocols.md"
 class Example:
     """One call.
 
-    client: whose section it stands in. task: its heading. code: leaves what the client gave in `answer`.
+    client: the section of the page. task: its heading. code: assigns the client's answer to `answer`.
     apart: whether its client lives in an environment of its own. anchor: of the heading, as GitHub makes it.
     """
 

@@ -18,7 +18,7 @@ print("ANSWER", json.dumps(answer, default=lambda array: array.tolist()))
 
 
 def run_example(example: Example, server: Server, native: Native, sdk_python: str | None = None) -> None:
-    """Run a call and compare its answer. Raises whatever is wrong with either.
+    """Run a call and compare its answer. Raises the error of either.
 
     sdk_python: the interpreter of the environment in which clients are that have one of their own.
     """
@@ -34,8 +34,8 @@ def run_example(example: Example, server: Server, native: Native, sdk_python: st
 
 
 def _run_apart(example: Example, names: dict[str, str], python: str) -> Any:
-    given = "\n".join(f"{name} = {value!r}" for name, value in names.items())
-    command = [python, "-c", f"{given}\n{example.code}{_TELL}"]
+    assignments = "\n".join(f"{name} = {value!r}" for name, value in names.items())
+    command = [python, "-c", f"{assignments}\n{example.code}{_TELL}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("ANSWER "))

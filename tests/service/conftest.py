@@ -1,4 +1,4 @@
-"""Pictures of every odd kind, small heads with random weights, and what all problems have in common."""
+"""Odd pictures of every kind, small heads with random weights, and the common checks of problems."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     import httpx2
 
 
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+def encode_image(image: Image.Image, form: str, **options: Any) -> bytes:
     file = BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
 
 
 def giant_header(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header promises width x height pixels."""
+    """A PNG of a few bytes whose header says width x height pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -53,30 +53,30 @@ def odd_images(picture: Image.Image) -> dict[str, bytes]:
     grey16 = Image.fromarray(np.linspace(0, 65535, 1200).astype(np.uint16).reshape(30, 40))
     flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return {
-        "cmyk.jpg": encoded(picture.convert("CMYK"), "JPEG"),
-        "grey16.png": encoded(grey16, "PNG"),
-        "grey16.tif": encoded(grey16, "TIFF"),
-        "grey.png": encoded(picture.convert("L"), "PNG"),
-        "bilevel.png": encoded(picture.convert("1"), "PNG"),
-        "grey_alpha.png": encoded(picture.convert("LA"), "PNG"),
-        "rgba.png": encoded(picture.convert("RGBA"), "PNG"),
-        "palette_transparent.png": encoded(palette, "PNG", transparency=3),
-        "turned.jpg": encoded(picture, "JPEG", exif=turned),
-        "turned.tif": encoded(picture, "TIFF", exif=turned),
-        "turned.webp": encoded(picture, "WEBP", exif=turned),
-        "animated.gif": encoded(picture, "GIF", save_all=True, append_images=[flipped]),
-        "animated.webp": encoded(picture, "WEBP", save_all=True, append_images=[flipped]),
-        "pages.tif": encoded(picture, "TIFF", save_all=True, append_images=[flipped]),
-        "plain.bmp": encoded(picture, "BMP"),
-        "progressive.jpg": encoded(picture, "JPEG", progressive=True),
-        "one_pixel.png": encoded(Image.new("RGB", (1, 1), "red"), "PNG"),
+        "cmyk.jpg": encode_image(picture.convert("CMYK"), "JPEG"),
+        "grey16.png": encode_image(grey16, "PNG"),
+        "grey16.tif": encode_image(grey16, "TIFF"),
+        "grey.png": encode_image(picture.convert("L"), "PNG"),
+        "bilevel.png": encode_image(picture.convert("1"), "PNG"),
+        "grey_alpha.png": encode_image(picture.convert("LA"), "PNG"),
+        "rgba.png": encode_image(picture.convert("RGBA"), "PNG"),
+        "palette_transparent.png": encode_image(palette, "PNG", transparency=3),
+        "turned.jpg": encode_image(picture, "JPEG", exif=turned),
+        "turned.tif": encode_image(picture, "TIFF", exif=turned),
+        "turned.webp": encode_image(picture, "WEBP", exif=turned),
+        "animated.gif": encode_image(picture, "GIF", save_all=True, append_images=[flipped]),
+        "animated.webp": encode_image(picture, "WEBP", save_all=True, append_images=[flipped]),
+        "pages.tif": encode_image(picture, "TIFF", save_all=True, append_images=[flipped]),
+        "plain.bmp": encode_image(picture, "BMP"),
+        "progressive.jpg": encode_image(picture, "JPEG", progressive=True),
+        "one_pixel.png": encode_image(Image.new("RGB", (1, 1), "red"), "PNG"),
     }
 
 
 @pytest.fixture(scope="session")
 def bad_images(picture: Image.Image, png: bytes) -> dict[str, bytes]:
     """Files that must be refused: name -> bytes."""
-    jpeg = encoded(picture, "JPEG")
+    jpeg = encode_image(picture, "JPEG")
     return {
         "empty.png": b"",
         "text.png": b"this is no image\n" * 20,
@@ -84,9 +84,9 @@ def bad_images(picture: Image.Image, png: bytes) -> dict[str, bytes]:
         "truncated.png": png[: len(png) // 2],
         "header_only.png": png[:20],
         "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
-        "page.pdf": encoded(picture, "PDF"),
-        "other.ppm": encoded(picture, "PPM"),
-        "float.tif": encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
+        "page.pdf": encode_image(picture, "PDF"),
+        "other.ppm": encode_image(picture, "PPM"),
+        "float.tif": encode_image(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
         "bomb.png": giant_header(40_000, 40_000),
         "larger_than_the_setting.png": giant_header(8_000, 8_000),
         "no_pixels.png": giant_header(0, 0),
@@ -95,7 +95,7 @@ def bad_images(picture: Image.Image, png: bytes) -> dict[str, bytes]:
 
 
 def assert_problem(response: httpx2.Response, status: int, slug: str) -> dict[str, Any]:
-    """The response is such a problem, whole and readable; returns it."""
+    """Check that the response is this problem, with all its fields; returns it."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem: dict[str, Any] = response.json()
@@ -120,7 +120,7 @@ CLASS_NAMES = tuple(f"thing {index}" for index in range(CLASSES))
 
 @pytest.fixture(scope="session")
 def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three heads as `diffsight fit` leaves them."""
+    """The three heads as `diffsight fit` writes them."""
     folder = tmp_path_factory.mktemp("heads")
     backbone = open_backbone("pocket")
     description = backbone.description
@@ -134,7 +134,7 @@ def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dense(heads_folder: Path, start_server: StartServer) -> Server:
+def dense_server(heads_folder: Path, start_server: StartServer) -> Server:
     names = ("depth", "segmentation", "referring")
     running = start_server(heads={name: str(heads_folder / f"{name}.safetensors") for name in names})
     assert running.state.models.failure is None
@@ -143,7 +143,7 @@ def dense(heads_folder: Path, start_server: StartServer) -> Server:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The start that training has, over pocket: untrained, but a few-shot network in all else."""
+    """The network from which training starts, over pocket: an untrained few-shot network."""
     model = open_backbone("pocket")
     folder = tmp_path_factory.mktemp("few-shot") / "unet"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""A task that no folder of the product knows: the mean colour of an image. This file is all that there is of it."""
+"""A task outside the product: the mean colour of an image. This file is the whole task."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MeanColourResult(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class MeanColourHead:
-    """Nothing but a name: the mean needs no weights."""
+    """A head with a name alone: the mean needs no weights."""
 
     name: str = "mean"
     revision: str = "1"

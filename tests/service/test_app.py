@@ -1,4 +1,4 @@
-"""service/app.py and what wraps it, on real servers: problems, limits, ids, timings, metrics, readiness."""
+"""service/app.py and its middleware, on real servers: problems, limits, ids, timings, metrics, readiness."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def test_a_request_id_is_made_or_kept(server: Server) -> None:
     assert kept.headers["x-request-id"] == "mine-1.2:3_4"
 
 
-@pytest.mark.parametrize("given", ["", "with space", "x" * 129, '"quoted"', "sp\xe4th"])
-def test_a_request_id_that_is_not_plain_is_replaced(server: Server, given: str) -> None:
-    response = server.client.get("/health/live", headers={b"X-Request-ID": given.encode("latin-1")})
+@pytest.mark.parametrize("request_id", ["", "with space", "x" * 129, '"quoted"', "sp\xe4th"])
+def test_a_request_id_that_is_not_plain_is_replaced(server: Server, request_id: str) -> None:
+    response = server.client.get("/health/live", headers={b"X-Request-ID": request_id.encode("latin-1")})
     assert re.fullmatch(r"[0-9a-f]{32}", response.headers["x-request-id"])
 
 

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def by_class(start_server: StartServer, folder: Path) -> Server:
+def class_server(start_server: StartServer, folder: Path) -> Server:
     server = start_server(backbone=str(folder))
     assert server.state.models.failure is None
     return server
@@ -48,8 +48,8 @@ def request_body(png: bytes, **options: Any) -> dict[str, Any]:
     return {"image": base64.b64encode(png).decode(), "labels": ["goldfish", "tench", "5"], **options}
 
 
-def test_classes_race_by_name_and_number(by_class: Server, folder: Path, png: bytes, picture: Image.Image) -> None:
-    answer = by_class.client.post(ROUTE, json=request_body(png, confidence=1, budget=90)).json()
+def test_classes_race_by_name_and_number(class_server: Server, folder: Path, png: bytes, picture: Image.Image) -> None:
+    answer = class_server.client.post(ROUTE, json=request_body(png, confidence=1, budget=90)).json()
     engine = DirectEngine(load_dit_folder(folder))
     image = np.asarray(picture.convert("RGB"))
     assert {entry["label"] for entry in answer["posterior"]} == {"goldfish", "tench", "5"}
@@ -61,19 +61,19 @@ def test_classes_race_by_name_and_number(by_class: Server, folder: Path, png: by
     assert labels.index(same.label) == ["goldfish", "tench", "5"].index(answer["label"])
 
 
-def test_labels_of_one_class_tie(by_class: Server, png: bytes) -> None:
+def test_labels_of_one_class_tie(class_server: Server, png: bytes) -> None:
     body = request_body(png, labels=["2", "goldfish", "tench"], schedule={"n_samples": [4], "to_keep": [1]})
-    answer = by_class.client.post(ROUTE, json=body).json()
+    answer = class_server.client.post(ROUTE, json=body).json()
     assert answer["rows"] == 2 * 4
     probabilities = {entry["label"]: entry["probability"] for entry in answer["posterior"]}
     assert probabilities["2"] == probabilities["goldfish"]
 
 
-def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
+def test_a_name_comes_before_a_number(class_server: Server, png: bytes) -> None:
     def error(label: str) -> float:
         body = request_body(png, labels=[label], schedule={"n_samples": [4], "to_keep": [1]})
-        found: float = by_class.client.post(ROUTE, json=body).json()["posterior"][0]["mean_error"]
-        return found
+        mean_error: float = class_server.client.post(ROUTE, json=body).json()["posterior"][0]["mean_error"]
+        return mean_error
 
     # Class 4 is called 7.
     assert error("7") == error("4") != error("6")
@@ -89,16 +89,16 @@ def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
         ({"templates": ["a photo of a {}."]}, "templates", "classes and no text"),
     ],
 )
-def test_what_is_no_class_is_reported(
-    by_class: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
+def test_a_label_that_is_no_class_is_reported(
+    class_server: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
-    problem = check_problem(by_class.client.post(ROUTE, json=request_body(png, **options)), 422, "invalid-input")
+    problem = check_problem(class_server.client.post(ROUTE, json=request_body(png, **options)), 422, "invalid-input")
     assert problem["field"] == field
     assert message in f"{problem['detail']} {problem['hint']}"
 
 
-def test_the_models_route_lists_its_classes_and_what_it_can_do(by_class: Server, folder: Path) -> None:
-    models = by_class.client.get("/v1/models").json()
+def test_the_models_route_lists_its_classes_and_what_it_can_do(class_server: Server, folder: Path) -> None:
+    models = class_server.client.get("/v1/models").json()
     backbone = models["backbone"]
     assert backbone["class_names"] == [NAMES.get(str(number), str(number)) for number in range(8)]
     assert (backbone["name"], backbone["num_class_labels"], backbone["max_tokens"]) == (folder.name, 8, 0)
@@ -120,22 +120,22 @@ def test_the_models_route_lists_its_classes_and_what_it_can_do(by_class: Server,
         ("/v1/classify/label-tree", {"tree": {"animal": ["tench", "goldfish"], "thing": []}}),
     ],
 )
-def test_every_other_task_says_why_not(by_class: Server, png: bytes, route: str, body: dict[str, Any]) -> None:
+def test_every_other_task_says_why_not(class_server: Server, png: bytes, route: str, body: dict[str, Any]) -> None:
     image = base64.b64encode(png).decode()
     sent = {**body, "images": [image]} if body.get("images") else {**body, "image": image}
-    response = by_class.client.post(route, json=sent)
+    response = class_server.client.post(route, json=sent)
     assert 400 <= response.status_code < 500 or response.status_code == 503, response.text
     assert response.json()["hint"]
 
 
-def test_classes_without_words_above_them_make_a_tree(by_class: Server, png: bytes) -> None:
+def test_classes_without_words_above_them_make_a_tree(class_server: Server, png: bytes) -> None:
     body = {"image": base64.b64encode(png).decode(), "tree": ["tench", "goldfish"], "budget": 20}
-    answer = by_class.client.post("/v1/classify/label-tree", json=body).json()
+    answer = class_server.client.post("/v1/classify/label-tree", json=body).json()
     assert answer["path"][0] in ("tench", "goldfish")
 
 
-def test_a_job_takes_labels_as_they_stand(by_class: Server) -> None:
-    parameters = asyncio.run(complete_parameters(by_class.state, "zero-shot", {"labels": ["tench"]}))
+def test_a_job_takes_labels_as_they_stand(class_server: Server) -> None:
+    parameters = asyncio.run(complete_parameters(class_server.state, "zero-shot", {"labels": ["tench"]}))
     assert parameters["templates"] == ["{}"]
 
 
@@ -145,7 +145,7 @@ def test_heads_of_a_u_net_do_not_go_with_it(start_server: StartServer, folder: P
     assert failed.field == "heads.depth"
 
 
-def test_the_command_line_asks_it(folder: Path, png: bytes, tmp_path: Path) -> None:
+def test_the_command_line_uses_it(folder: Path, png: bytes, tmp_path: Path) -> None:
     image = tmp_path / "one.png"
     image.write_bytes(png)
     backbone = ("--backbone", folder)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 ROUTE = "/v1/classify/zero-shot"
 PICTURE = {"Content-Type": "image/png"}
-# Some thousand rows: far more than the device does while a test looks.
+# Thousands of rows: far more than the device runs during a test.
 LONG = {"labels": [f"label {index}" for index in range(100)], "schedule": "published", "loss": "l2"}
 
 
 def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for the condition to come true, and fail where it never does."""
+    """Wait until the condition is true; fail if it never is."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true"
@@ -93,7 +93,7 @@ def test_others_are_answered_while_a_long_request_runs(server: Server, png: byte
     until(lambda: server.state.models.worker.figures().requests_open == 0)
 
 
-def test_a_full_line_is_answered_429_with_when_to_come_again(
+def test_a_full_queue_is_answered_429_with_when_to_retry(
     start_server: StartServer, png: bytes, check_problem: Any
 ) -> None:
     server = start_server(engine={"max_waiting_rows": 16})
@@ -119,7 +119,9 @@ def test_the_servers_own_deadline_holds_where_none_or_a_later_one_is_given(
     assert server.state.models.worker.figures().waiting_rows == 0
 
 
-def test_a_server_that_stops_tells_who_waits(start_server: StartServer, png: bytes, check_problem: Any) -> None:
+def test_a_server_that_stops_answers_waiting_requests(
+    start_server: StartServer, png: bytes, check_problem: Any
+) -> None:
     server = start_server()
     body = {"image": base64.b64encode(png).decode(), **LONG}
     with ThreadPoolExecutor(1) as pool, httpx2.Client(base_url=server.url, timeout=60) as client:

@@ -1,4 +1,4 @@
-"""One server with everything that was added: every task by its own backbone, as servers with that backbone alone."""
+"""One server with all added models: every task answers as on a server with its backbone alone."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from heads.feature_pooling import features
 from heads.vpd import depth
 from service.models.catalogue import ModelSpec
 from tests.conftest import Server, StartServer
-from tests.service.conftest import encoded
+from tests.service.conftest import encode_image
 from tests.service.models.small_catalogue import add_all, write_originals
 
 TASKS = ("depth", "segmentation", "referring", "pose", "few-shot", "zero-shot", "features")
 SMALL: dict[str, Any] = {"pose": {"crop_width": 96, "crop_height": 128}, "few_shot": {"image_size": 64}}
-"""Pictures as small as settings allow: what is looked at is which network answers."""
+"""The smallest pictures that the settings allow: the tests are about which network answers."""
 OF_SD15, OF_SD21 = TASKS[:3], TASKS[3:5]
 
 
 @pytest.fixture(scope="module")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with one of each."""
+    """A models folder with one of each model."""
     folder = tmp_path_factory.mktemp("catalogue")
     add_all(write_originals(folder / "originals"), folder / "models")
     return folder / "models"
 
 
 @pytest.fixture(scope="module")
-def whole(start_server: StartServer, models_folder: Path) -> Server:
-    """A server without any setting but where models are."""
+def full_server(start_server: StartServer, models_folder: Path) -> Server:
+    """A server with the models folder as its only setting."""
     running = start_server(models_folder=models_folder, **SMALL)
     assert running.state.models.failure is None
     return running
@@ -57,7 +57,7 @@ def bodies(png: bytes) -> dict[str, dict[str, Any]]:
 
 
 def route(server: Server, task: str) -> str:
-    return next(one.route for one in server.state.tasks if one.name == task)
+    return next(entry.route for entry in server.state.tasks if entry.name == task)
 
 
 def ask(server: Server, task: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -67,28 +67,28 @@ def ask(server: Server, task: str, body: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def assert_alike(one: Any, other: Any) -> None:
-    """Equal but for the last digits of numbers, how long it took, and rows that a cached bank saves."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
+def assert_alike(actual: Any, expected: Any) -> None:
+    """Equal except for the last digits of numbers, the timings, and rows that a cached bank saves."""
+    if isinstance(actual, dict):
+        assert actual.keys() == expected.keys()
+        for key in actual:
             if key not in ("timing", "rows"):
-                assert_alike(one[key], other[key])
-    elif isinstance(one, list):
-        assert len(one) == len(other)
-        for left, right in zip(one, other, strict=True):
+                assert_alike(actual[key], expected[key])
+    elif isinstance(actual, list):
+        assert len(actual) == len(expected)
+        for left, right in zip(actual, expected, strict=True):
             assert_alike(left, right)
-    elif isinstance(one, float):
-        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+    elif isinstance(actual, float):
+        assert actual == pytest.approx(expected, rel=1e-3, abs=1e-4)
     else:
-        assert one == other
+        assert actual == expected
 
 
-def test_every_task_is_answered_by_the_backbone_of_its_weights(whole: Server, bodies: dict[str, Any]) -> None:
-    backbones = {task: ask(whole, task, bodies[task])["backbone"]["name"] for task in TASKS}
+def test_every_task_is_answered_by_the_backbone_of_its_weights(full_server: Server, bodies: dict[str, Any]) -> None:
+    backbones = {task: ask(full_server, task, bodies[task])["backbone"]["name"] for task in TASKS}
     assert {backbones[task] for task in OF_SD15} == {"sd15"}
     assert {backbones[task] for task in OF_SD21} == {"sd21"}
-    listed = whole.client.get("/v1/models").json()
+    listed = full_server.client.get("/v1/models").json()
     assert {model["id"]: model["state"] for model in listed["models"]} == dict.fromkeys(
         ("sd15", "sd21", "vpd-depth", "vpd-segmentation", "vpd-referring", "sdpose-body", "diffews"), "READY"
     )
@@ -99,7 +99,7 @@ def test_every_task_is_answered_by_the_backbone_of_its_weights(whole: Server, bo
 
 
 def test_answers_are_those_of_a_server_with_that_backbone_alone(
-    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+    full_server: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
     alone = {
         "sd15": start_server(
@@ -119,38 +119,40 @@ def test_answers_are_those_of_a_server_with_that_backbone_alone(
         for task in TASKS:
             if task not in (OF_SD21 if name == "sd15" else OF_SD15):
                 body = {**bodies[task], "model": name} if task in ("zero-shot", "features") else bodies[task]
-                assert_alike(ask(whole, task, body), ask(server, task, bodies[task]))
+                assert_alike(ask(full_server, task, body), ask(server, task, bodies[task]))
 
 
-def test_a_request_chooses_its_model(whole: Server, bodies: dict[str, Any], png: bytes) -> None:
+def test_a_request_chooses_its_model(full_server: Server, bodies: dict[str, Any], png: bytes) -> None:
     for name in ("sd15", "sd21"):
-        assert ask(whole, "features", {**bodies["features"], "model": name})["backbone"]["name"] == name
-        form = whole.client.post("/v1/features", files={"image": png}, data={"model": name})
+        assert ask(full_server, "features", {**bodies["features"], "model": name})["backbone"]["name"] == name
+        form = full_server.client.post("/v1/features", files={"image": png}, data={"model": name})
         assert form.json()["backbone"]["name"] == name
     for model, status, words in (
         ("sd99", 404, "its models are: sd15"),
         ("sdpose-body", 404, "models that do: sd15, sd21"),
     ):
-        refused = whole.client.post("/v1/features", json={**bodies["features"], "model": model})
+        refused = full_server.client.post("/v1/features", json={**bodies["features"], "model": model})
         assert refused.status_code == status
         assert words in refused.json()["hint"]
 
 
-def test_perceive_spans_backbones(whole: Server, bodies: dict[str, Any]) -> None:
+def test_perceive_spans_backbones(full_server: Server, bodies: dict[str, Any]) -> None:
     body = {"image": bodies["depth"]["image"], "tasks": {"depth": {}, "pose": {}, "features": {"model": "sd21"}}}
-    together = whole.client.post("/v1/perceive", json=body).json()
+    together = full_server.client.post("/v1/perceive", json=body).json()
     pose = {**bodies["pose"]}
     del pose["boxes"]
-    assert_alike(together["pose"]["persons"], ask(whole, "pose", pose)["persons"])
-    assert_alike(together["depth"]["statistics"], ask(whole, "depth", bodies["depth"])["statistics"])
+    assert_alike(together["pose"]["persons"], ask(full_server, "pose", pose)["persons"])
+    assert_alike(together["depth"]["statistics"], ask(full_server, "depth", bodies["depth"])["statistics"])
 
 
-def test_sixty_four_clients_at_once_get_the_same_answers(whole: Server, bodies: dict[str, Any]) -> None:
-    expected = {task: ask(whole, task, bodies[task]) for task in TASKS}
+def test_sixty_four_clients_at_once_get_the_same_answers(full_server: Server, bodies: dict[str, Any]) -> None:
+    expected = {task: ask(full_server, task, bodies[task]) for task in TASKS}
     order = [("pose", "few-shot", "zero-shot", "features")[number % 4] for number in range(60)]
     order += ["depth", "segmentation", "referring", "depth"]
     with ThreadPoolExecutor(64) as clients:
-        for task, answer in zip(order, clients.map(lambda task: ask(whole, task, bodies[task]), order), strict=True):
+        for task, answer in zip(
+            order, clients.map(lambda task: ask(full_server, task, bodies[task]), order), strict=True
+        ):
             assert_alike(answer, expected[task])
 
 
@@ -163,9 +165,9 @@ def budget_of_one_and_a_half(server: Server) -> int:
 
 
 def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
-    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+    full_server: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
-    budget = budget_of_one_and_a_half(whole)
+    budget = budget_of_one_and_a_half(full_server)
     small = start_server(models_folder=models_folder, engine={"memory_bytes": budget, "host_memory_bytes": 0}, **SMALL)
     assert small.state.models.failure is None
 
@@ -174,7 +176,7 @@ def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
 
     before, turns = loads(), ("depth", "pose", "depth", "depth", "pose")
     for task in turns:
-        assert_alike(ask(small, task, bodies[task]), ask(whole, task, bodies[task]))
+        assert_alike(ask(small, task, bodies[task]), ask(full_server, task, bodies[task]))
         listed = small.client.get("/v1/models").json()
         assert sum(model["bytes"] for model in listed["models"] if model["state"] == "READY") <= budget
     assert loads() - before <= 4  # each change of backbone, and no more
@@ -182,36 +184,36 @@ def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
     with ThreadPoolExecutor(16) as clients:
         order = [("pose", "few-shot", "features")[number % 3] for number in range(30)] + ["depth", "depth"]
         for task, answer in zip(order, clients.map(lambda task: ask(small, task, bodies[task]), order), strict=True):
-            assert_alike(answer, ask(whole, task, bodies[task]))
+            assert_alike(answer, ask(full_server, task, bodies[task]))
 
 
-def test_what_left_comes_back_from_host_memory_and_answers_the_same(
-    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+def test_evicted_models_come_back_from_host_memory_and_answer_the_same(
+    full_server: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
-    slots = whole.state.models.slots
+    slots = full_server.state.models.slots
     budget = int(1.5 * max(slots[name].bytes for name in ("sd15", "sd21")))
     engine = {"memory_bytes": budget, "host_memory_bytes": budget}
     small = start_server(models_folder=models_folder, models="sd15,sd21", engine=engine, **SMALL)
     store = small.state.models
     for name in ("sd15", "sd21", "sd15", "sd21"):
         body = {**bodies["features"], "model": name}
-        assert_alike(ask(small, "features", body), ask(whole, "features", body))
-    # Only the first load of each read files: whatever came back was a copy.
+        assert_alike(ask(small, "features", body), ask(full_server, "features", body))
+    # Only the first load of each model read files: later loads were copies from host memory.
     assert {name: slot.loads - slot.loads_from_host for name, slot in store.slots.items()} == {"sd15": 1, "sd21": 1}
     listed = small.client.get("/v1/models").json()
     held = {model["id"]: model["host_bytes"] for model in listed["models"]}
     assert held["sd15"] > 0 == held["sd21"]
     assert sum(held.values()) <= listed["host_memory_bytes"] == budget
     small.client.post("/v1/models/sd15/unload")
-    assert store.host.bytes_of("sd15") == 0  # who unloads by name wants the memory
+    assert store.host.bytes_of("sd15") == 0  # a client that unloads a model by name wants its memory
 
 
 def test_a_model_is_loaded_and_unloaded_by_hand(
     start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
     server = start_server(models_folder=models_folder, models="sd15,vpd-depth,sd21", pinned_models="sd21")
-    gone = server.client.post("/v1/models/sd15/unload").json()
-    assert (gone["state"], gone["users"]) == ("UNAVAILABLE", 0)
+    unloaded = server.client.post("/v1/models/sd15/unload").json()
+    assert (unloaded["state"], unloaded["users"]) == ("UNAVAILABLE", 0)
     assert {model["id"]: model["state"] for model in server.client.get("/v1/models").json()["models"]} == {
         "sd15": "UNAVAILABLE", "vpd-depth": "UNAVAILABLE", "sd21": "READY",
     }  # fmt: skip
@@ -230,12 +232,12 @@ def test_requests_go_on_while_another_backbone_is_read(
     store = server.state.models
     reading, may_end, opened = threading.Event(), threading.Event(), store._open_backbone
 
-    def held_back(spec: ModelSpec) -> Any:
+    def hold_back(spec: ModelSpec) -> Any:
         reading.set()
         assert may_end.wait(60)
         return opened(spec)
 
-    monkeypatch.setattr(store, "_open_backbone", held_back)
+    monkeypatch.setattr(store, "_open_backbone", hold_back)
     with ThreadPoolExecutor(3) as clients:
         cold = [clients.submit(ask, server, "features", {**bodies["features"], "model": "sd21"}) for _ in range(2)]
         assert reading.wait(60)
@@ -253,41 +255,41 @@ def test_requests_go_on_while_another_backbone_is_read(
 def fit_classifier(server: Server, png: bytes) -> str:
     """The path of a classifier that was fitted on `sd21`."""
     other = np.zeros((20, 20, 3), np.uint8)
-    files = [("image", png), ("image", encoded(Image.fromarray(other), "PNG")), ("image", png)]
+    files = [("image", png), ("image", encode_image(Image.fromarray(other), "PNG")), ("image", png)]
     form = {"labels": ["stroke", "dark", "stroke"], "name": "on sd21", "model": "sd21"}
     made = server.client.post("/v1/classifiers", files=files, data=form)
     assert made.status_code in (200, 201), made.text
     return f"/v1/classify/{made.json()['id']}"
 
 
-def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(whole: Server, png: bytes) -> None:
-    answer = whole.client.post(fit_classifier(whole, png), files={"image": png})
+def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(full_server: Server, png: bytes) -> None:
+    answer = full_server.client.post(fit_classifier(full_server, png), files={"image": png})
     assert answer.status_code == 200, answer.text
     assert answer.json()["backbone"]["name"] == "sd21"
 
 
-def test_what_callers_made_outlives_the_unloading_of_its_model(whole: Server, png: bytes) -> None:
+def test_what_callers_made_outlives_the_unloading_of_its_model(full_server: Server, png: bytes) -> None:
     image = base64.b64encode(png).decode()
-    made = whole.client.post("/v1/concepts", json={"name": "stroke", "images": [image], "masks": [image]})
+    made = full_server.client.post("/v1/concepts", json={"name": "stroke", "images": [image], "masks": [image]})
     assert made.status_code == 201, made.text
     requests = {
         "/v1/segmentation/few-shot": {"image": image, "concepts": [made.json()["id"]]},
-        fit_classifier(whole, png): {"image": image},
+        fit_classifier(full_server, png): {"image": image},
     }
-    before = [whole.client.post(path, json=body) for path, body in requests.items()]
-    loads = whole.state.models.slots["sd21"].loads
-    assert whole.client.post("/v1/models/sd21/unload").json()["state"] == "UNAVAILABLE"
-    after = [whole.client.post(path, json=body) for path, body in requests.items()]
+    before = [full_server.client.post(path, json=body) for path, body in requests.items()]
+    loads = full_server.state.models.slots["sd21"].loads
+    assert full_server.client.post("/v1/models/sd21/unload").json()["state"] == "UNAVAILABLE"
+    after = [full_server.client.post(path, json=body) for path, body in requests.items()]
     for one, other in zip(before, after, strict=True):
         assert (one.status_code, other.status_code) == (200, 200), (one.text, other.text)
         assert_alike(one.json(), other.json())
-    assert whole.state.models.slots["sd21"].loads == loads + 1
+    assert full_server.state.models.slots["sd21"].loads == loads + 1
 
 
-def test_what_needs_a_model_while_none_is_open_says_so(whole: Server) -> None:
-    assert whole.state.models.get_open(depth.TASK).id == "vpd-depth"
-    assert {loaded.task.name for loaded in whole.state.models.list_open()} >= set(TASKS)
-    assert asyncio.run(_use(whole)) == "sd21"
+def test_a_model_is_counted_while_it_is_used(full_server: Server) -> None:
+    assert full_server.state.models.get_open(depth.TASK).id == "vpd-depth"
+    assert {loaded.task.name for loaded in full_server.state.models.list_open()} >= set(TASKS)
+    assert asyncio.run(_use(full_server)) == "sd21"
 
 
 async def _use(server: Server) -> str:

@@ -1,4 +1,4 @@
-"""Pools by kind: one that is full holds up no other, and what was given up before its turn is never called."""
+"""Pools by kind: a full pool delays no other, and work that is cancelled before its turn is never called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.threads import BODIES, UPLOADS, enter_in, run_in
 WHO = contextvars.ContextVar("who", default="nobody")
 
 
-def test_a_full_pool_holds_up_no_other_and_forgets_who_left() -> None:
+def test_a_full_pool_delays_no_other_pool_and_drops_cancelled_work() -> None:
     release, called = threading.Event(), list[int]()
 
     async def run() -> None:

@@ -1,11 +1,11 @@
-"""`make soak`: the engine at saturation for ten minutes. The last line counts.
+"""`make soak`: the engine at saturation for ten minutes. The last line has the counts.
 
 python -m tests.soak.engine --seconds 600 --clients 32 --seed 0
 
-Clients of four tasks ask the worker without a pause, on as many lanes as the cores hold. A fifth of them vanish before
-their answers. Memory runs out in some batches and others fail; a second model is opened, used and dropped again and
-again. Every answer is compared with that of the same request alone. The status is 1 if one differs, is lost or comes
-twice, where anything still waits at the end, and where memory has grown.
+Clients of four tasks send requests to the worker without a pause, on as many lanes as the cores hold. A fifth of them
+disconnect before their answers. Memory runs out in some batches and others fail; a second model is opened, used and
+dropped again and again. Every answer is compared with that of the same request alone. The status is 1 if an answer
+differs, is lost or doubled, if a request still waits at the end, or if memory has grown.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ VANISHING, OUT_OF_MEMORY, FAILING = 0.2, 0.02, 0.01
 LABELS = ["ball", "cube", "person"]
 GROWTH = 1.15
 MOST_WITHOUT_FAULT = 1000
-"""Batches of a run so short that it may meet no fault."""
+"""Batches of a run that is too short to have a fault."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TaskRequest:
     """A task with its options, and its head."""
 
     task: AnyTask
@@ -67,7 +67,7 @@ class Ask:
 
 @dataclass(slots=True)
 class Counts:
-    """What happened. wrong: the errors of requests, by their text."""
+    """The counts. wrong: the errors of requests, by their text."""
 
     answers: Counter[str] = field(default_factory=Counter)
     vanished: int = 0
@@ -78,7 +78,7 @@ class Counts:
     wrong: Counter[str] = field(default_factory=Counter)
 
 
-def list_asks(heads: OpenHeads) -> list[Ask]:
+def list_requests(heads: OpenHeads) -> list[TaskRequest]:
     """Four tasks on the embedded backbone."""
     rounds = zero_shot.RoundsRequest(n_samples=[4], to_keep=[1])
     options: dict[Any, Any] = {
@@ -87,7 +87,7 @@ def list_asks(heads: OpenHeads) -> list[Ask]:
         features.TASK: features.FeaturesOptions(),
         zero_shot.TASK: zero_shot.ZeroShotOptions(labels=LABELS, schedule=rounds),
     }
-    return [Ask(task, heads.require(task), own) for task, own in options.items()]
+    return [TaskRequest(task, heads.require(task), own) for task, own in options.items()]
 
 
 def numbers_of(task: str, result: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -108,12 +108,12 @@ class Soak:
         self.worker, self.chance, self.counts = worker, chance, Counts()
         drawn = np.random.default_rng(chance.randrange(1 << 30))
         self.pictures = [DecodedImage(drawn.integers(0, 256, (96, 128, 3), dtype=np.uint8)) for _ in range(PICTURES)]
-        self.asks = list_asks(heads)
+        self.requests = list_requests(heads)
         self.model = FaultyBackbone(heads.backbone, self._fault)  # type: ignore[arg-type]
         direct = DirectEngine(heads.backbone)
         self.references = {
-            (ask.task.name, place): numbers_of(ask.task.name, complete(self._run(direct, ask, place)))
-            for ask in self.asks
+            (request.task.name, place): numbers_of(request.task.name, complete(self._run(direct, request, place)))
+            for request in self.requests
             for place in range(PICTURES)
         }
 
@@ -123,7 +123,7 @@ class Soak:
         await asyncio.gather(*[self._client() for _ in range(clients)], self._change_models())
 
     def _fault(self, rows: Sequence[UNetRow]) -> None:
-        # A single row may not fail: its request would, and nobody else's.
+        # A fault in a batch of one row would fail its request.
         drawn = self.chance.random()
         if len(rows) > 1 and drawn < OUT_OF_MEMORY:
             self.counts.faults["out of memory"] += 1
@@ -132,14 +132,14 @@ class Soak:
             self.counts.faults["failed"] += 1
             raise RuntimeError("injected")
 
-    def _run(self, engine: Any, ask: Ask, place: int) -> Any:
-        run: Any = ask.task.run
-        return run(engine, ask.head, Inputs((self.pictures[place],)), ask.options)
+    def _run(self, engine: Any, request: TaskRequest, place: int) -> Any:
+        run: Any = request.task.run
+        return run(engine, request.head, Inputs((self.pictures[place],)), request.options)
 
     async def _client(self) -> None:
         while time.monotonic() < self.ends:
-            ask, place = self.chance.choice(self.asks), self.chance.randrange(PICTURES)
-            task: asyncio.Future[Any] = asyncio.ensure_future(self._ask_once(ask, place))
+            request, place = self.chance.choice(self.requests), self.chance.randrange(PICTURES)
+            task: asyncio.Future[Any] = asyncio.ensure_future(self._send_once(request, place))
             if self.chance.random() < VANISHING:
                 await asyncio.sleep(self.chance.uniform(0, 0.5))
                 task.cancel()
@@ -151,18 +151,18 @@ class Soak:
                 self.counts.lost += 1
                 self.counts.wrong[repr(outcome)[:200]] += 1
             else:
-                self._compare(ask.task.name, place, outcome)
+                self._compare(request.task.name, place, outcome)
 
-    async def _ask_once(self, ask: Ask, place: int) -> Any:
-        with self.worker.session(ask.task.name, backbone=self.model, bulk=self.chance.random() < 0.2) as session:
-            return await self._run(session, ask, place)
+    async def _send_once(self, request: TaskRequest, place: int) -> Any:
+        with self.worker.session(request.task.name, backbone=self.model, bulk=self.chance.random() < 0.2) as session:
+            return await self._run(session, request, place)
 
     def _compare(self, task: str, place: int, result: Any) -> None:
         self.counts.answers[task] += 1
-        found, known = numbers_of(task, result), self.references[task, place]
-        if found.shape != known.shape or np.abs(found - known).max() > TOLERANCES[task]:
+        numbers, expected = numbers_of(task, result), self.references[task, place]
+        if numbers.shape != expected.shape or np.abs(numbers - expected).max() > TOLERANCES[task]:
             self.counts.unequal += 1
-            self.counts.wrong[f"{task} differs by {np.abs(found - known).max():g}"] += 1
+            self.counts.wrong[f"{task} differs by {np.abs(numbers - expected).max():g}"] += 1
 
     async def _change_models(self) -> None:
         """Open another model, ask it, and drop it."""
@@ -179,7 +179,7 @@ class Soak:
 
 
 def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
-    """The figures in one line, and what is wrong."""
+    """The figures in one line, and the faults."""
     settings = load_settings(backbone="pocket", device="cpu", engine={"latent_cache_bytes": 0})
     backbone = open_model(settings)
     worker, heads = build_worker(settings, backbone), OpenHeads(settings, backbone, TASKS)
@@ -187,12 +187,12 @@ def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
     networks = [backbone.variants[""].unet]
     lanes = count_lanes(count_threads(networks, settings), settings, "cpu")
     worker.prepare_lanes(lanes, lambda: prepare_host(networks, settings))
-    one = Soak(worker, heads, random.Random(seed))
-    # What a process keeps once it was busy, such as threads and freed memory, is part of what it is at rest.
-    asyncio.run(one.run(min(20.0, seconds), clients))
+    load = Soak(worker, heads, random.Random(seed))
+    # Threads and freed memory that a process keeps after load are part of its state at rest.
+    asyncio.run(load.run(min(20.0, seconds), clients))
     gc.collect()
-    before, counts = use_of(os.getpid()), one.counts
-    asyncio.run(one.run(seconds, clients))
+    before, counts = use_of(os.getpid()), load.counts
+    asyncio.run(load.run(seconds, clients))
     gc.collect()
     after, figures = use_of(os.getpid()), worker.figures()
     worker.stop()
@@ -214,7 +214,7 @@ def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
 
 
 def main() -> int:
-    """0 if all is as it must be."""
+    """0 if there is no fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.engine", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=600, help="how long")
     parser.add_argument("--clients", type=int, default=32, help="how many at once")

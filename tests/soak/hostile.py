@@ -1,4 +1,4 @@
-"""Requests that ask for far more than their share, each with the statuses that may answer it."""
+"""Requests that would use far more than their share, each with the statuses that may answer it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.fuzz.images import many_scans
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """One request. allowed: statuses that answer it as it should be."""
+    """One request. allowed: statuses that are right answers."""
 
     name: str
     path: str

@@ -2,7 +2,7 @@
 
 python -m tests.soak.jobs --images 2000 --kills 5 --seed 0
 
-Each picture is a rendered scene, the boxes of whose persons a COCO file tells. The last line says what was found; the
+Each picture is a rendered scene; a COCO file has the boxes of its persons. The last line has the figures; the
 status is 1 if a result is missing, was computed again after it was stored, or differs.
 """
 
@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 SCENES = Path(__file__).parents[2] / "training/world/held_out/scenes"
 # A small network of SDPose's own layout, for while the embedded backbone has no pose network. Its weights are random:
-# some peaks are as flat as noise, and their place below a pixel hangs on the last digit of a float.
+# some peaks are as flat as noise, and their place within a pixel depends on the last digit of a float.
 RANDOM = Path(__file__).parents[1] / "conformance/fixtures/sdpose/wholebody/checkpoint"
 UNDECIDED_SHARE = 0.02
 TOLERANCE_PIXELS = 0.01
@@ -46,9 +46,9 @@ def write_data_set(folder: Path, count: int, seed: int) -> Path:
     drawn = np.random.default_rng(seed)
     instances = json.loads((SCENES / "instances.json").read_text())
     persons: dict[int, list[list[float]]] = {}
-    for one in instances["annotations"]:
-        if one.get("num_keypoints"):
-            persons.setdefault(one["image_id"], []).append(one["bbox"])
+    for person in instances["annotations"]:
+        if person.get("num_keypoints"):
+            persons.setdefault(person["image_id"], []).append(person["bbox"])
     scenes = [image for image in instances["images"] if image["id"] in persons]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -61,8 +61,8 @@ def write_data_set(folder: Path, count: int, seed: int) -> Path:
         Image.fromarray(noisy).save(folder / name, compress_level=1)
         images.append({"id": at, "file_name": name, "width": scene["width"], "height": scene["height"]})
         for bbox in persons[scene["id"]]:
-            one = {"id": len(annotations) + 1, "image_id": at, "category_id": 1, "bbox": bbox, "iscrowd": 0}
-            annotations.append({**one, "area": bbox[2] * bbox[3]})
+            annotation = {"id": len(annotations) + 1, "image_id": at, "category_id": 1, "bbox": bbox, "iscrowd": 0}
+            annotations.append({**annotation, "area": bbox[2] * bbox[3]})
     file = folder / "persons.json"
     categories = [{"id": 1, "name": "person"}]
     file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
@@ -70,7 +70,7 @@ def write_data_set(folder: Path, count: int, seed: int) -> Path:
 
 
 class Server:
-    """`diffsight serve` as a process of its own, over one data folder, as often as it takes."""
+    """`diffsight serve` as a process of its own, started again and again over one data folder."""
 
     def __init__(self, data: Path, pictures: Path, backbone: str) -> None:
         self.database = data / "jobs.db"
@@ -93,9 +93,9 @@ class Server:
         process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+", process.stdout.readline())
-            assert found is not None, "the server did not start"
-            with httpx2.Client(base_url=found[0], timeout=60) as client:
+            match = re.search(r"http://\S+", process.stdout.readline())
+            assert match is not None, "the server did not start"
+            with httpx2.Client(base_url=match[0], timeout=60) as client:
                 started = time.monotonic()
                 while not is_ready(client):
                     assert time.monotonic() - started < _START_SECONDS, "the server does not get ready"
@@ -109,12 +109,12 @@ class Server:
             if process.stdout is not None:
                 process.stdout.close()
 
-    def stored(self) -> dict[str, float]:
+    def read_stored(self) -> dict[str, float]:
         """When each result was stored, by its key, read beside the server."""
         with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=60) as connection:
-            found = dict(connection.execute("SELECT key, created FROM results"))
+            times = dict(connection.execute("SELECT key, created FROM results"))
         connection.close()
-        return found
+        return times
 
 
 def is_ready(client: httpx2.Client) -> bool:
@@ -133,7 +133,7 @@ def begin(client: httpx2.Client, file: Path) -> str:
 
 
 def watch(client: httpx2.Client, job: str, bar: tqdm[Any], until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The job as soon as `until` says so, or it has ended."""
+    """The job as soon as `until` is true of it, or it has ended."""
     while True:
         now: dict[str, Any] = client.get(f"/v1/jobs/{job}").json()
         bar.update(now["done"] - bar.n)
@@ -142,7 +142,9 @@ def watch(client: httpx2.Client, job: str, bar: tqdm[Any], until: Callable[[dict
         time.sleep(0.05)
 
 
-def disturbed(server: Server, file: Path, images: int, kills: int, seed: int) -> tuple[dict[str, Any], list[Any], Any]:
+def run_disturbed(
+    server: Server, file: Path, images: int, kills: int, seed: int
+) -> tuple[dict[str, Any], list[Any], Any]:
     """The job at its end, its results and COCO file, after so many kills; nothing stored before one changes after."""
     drawn = random.Random(seed)
     job = ""
@@ -154,7 +156,7 @@ def disturbed(server: Server, file: Path, images: int, kills: int, seed: int) ->
                 now = watch(client, job, bar, lambda now, at=at: now["done"] >= at)  # type: ignore[misc]
                 assert now["status"] != "failed", now["error"]
                 time.sleep(drawn.uniform(0, 0.3))  # anywhere within a transaction or a batch
-            after = server.stored()
+            after = server.read_stored()
             again = [key for key, when in seen.items() if after.get(key) != when]
             assert not again, f"{len(again)} results were lost or stored again"
             seen = after
@@ -162,15 +164,15 @@ def disturbed(server: Server, file: Path, images: int, kills: int, seed: int) ->
             job = job or begin(client, file)
             end = watch(client, job, bar, lambda _: False)
             lines, coco = results(client, job)
-    after = server.stored()
+    after = server.read_stored()
     again = [key for key, when in seen.items() if after.get(key) != when]
     assert not again, f"{len(again)} results were lost or stored again"
     assert len(after) == images, f"{len(after)} results are stored for {images} images"
     return end, lines, coco
 
 
-def undisturbed(server: Server, file: Path, images: int) -> tuple[dict[str, Any], list[Any], Any]:
-    """The same of a job that nobody disturbs."""
+def run_undisturbed(server: Server, file: Path, images: int) -> tuple[dict[str, Any], list[Any], Any]:
+    """The same of a job that runs undisturbed."""
     with server.running() as client, tqdm(total=images, desc="undisturbed", mininterval=2) as bar:
         job = begin(client, file)
         end = watch(client, job, bar, lambda _: False)
@@ -190,29 +192,29 @@ def compare(first: list[Any], other: list[Any], *, undecided: float) -> tuple[fl
     undecided: the share that may. Raises AssertionError if more do, or anything else differs.
     """
     differences, scores = [], []
-    for one, two in zip(first, other, strict=True):
-        assert one["image_name"] == two["image_name"]
-        for person, same in zip(one["persons"], two["persons"], strict=True):
+    for item, other_item in zip(first, other, strict=True):
+        assert item["image_name"] == other_item["image_name"]
+        for person, same in zip(item["persons"], other_item["persons"], strict=True):
             assert person["bbox"] == same["bbox"]
             points = np.array([person["keypoints"], same["keypoints"]], dtype=np.float64)
             differences.append(np.abs(points[0] - points[1]).max(axis=1))
             scores.append(np.abs(np.subtract(person["keypoint_scores"], same["keypoint_scores"])))
     score = float(np.concatenate(scores).max())
     assert score <= TOLERANCE_SCORE, f"scores differ by {score:.6f}"
-    found = np.concatenate(differences)
-    share = float((found > TOLERANCE_PIXELS).mean())
-    assert share <= undecided, f"{share:.4%} of the points differ, by up to {found.max():.4f} pixels"
-    return float(found[found <= TOLERANCE_PIXELS].max()), share
+    distances = np.concatenate(differences)
+    share = float((distances > TOLERANCE_PIXELS).mean())
+    assert share <= undecided, f"{share:.4%} of the points differ, by up to {distances.max():.4f} pixels"
+    return float(distances[distances <= TOLERANCE_PIXELS].max()), share
 
 
 def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> str:
-    """What was found, in one line. Raises AssertionError if something is wrong."""
+    """The figures in one line. Raises AssertionError if something is wrong."""
     pictures = folder / "pictures"
     pictures.mkdir()
     file = write_data_set(pictures, images, seed)
     (end, lines, coco), (end_, lines_, coco_) = (
-        disturbed(Server(folder / "killed", pictures, backbone), file, images, kills, seed),
-        undisturbed(Server(folder / "alone", pictures, backbone), file, images),
+        run_disturbed(Server(folder / "killed", pictures, backbone), file, images, kills, seed),
+        run_undisturbed(Server(folder / "alone", pictures, backbone), file, images),
     )
     for job in (end, end_):
         counts = job["status"], job["total"], job["done"], job["failed"], job["reused"]
@@ -222,8 +224,8 @@ def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> 
     assert [line["image_name"] for line in lines] == names
     assert [image["file_name"] for image in coco["images"]] == names
     order = [
-        [(annotation["id"], annotation["image_id"], annotation["bbox"]) for annotation in got["annotations"]]
-        for got in (coco, coco_)
+        [(annotation["id"], annotation["image_id"], annotation["bbox"]) for annotation in answer["annotations"]]
+        for answer in (coco, coco_)
     ]
     assert order[0] == order[1]
     largest, share = compare(lines, lines_, undecided=UNDECIDED_SHARE if backbone == str(RANDOM) else 0.0)
@@ -235,23 +237,31 @@ def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> 
 
 
 def default_backbone() -> str:
-    """The embedded one where a pose network ships for it, else the small one of random weights."""
+    """The embedded backbone if a pose network ships for it, else the small one with random weights."""
     from heads.sdpose.pose import POCKET as SHIPPED
 
     return "pocket" if SHIPPED.is_dir() else str(RANDOM)
 
 
 def main() -> int:
-    """0 if all is as it must be."""
+    """0 if there is no fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.jobs", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--images", type=int, default=2000, help="pictures of the job")
     parser.add_argument("--kills", type=int, default=5, help="how often the server is killed")
     parser.add_argument("--seed", type=int, default=0, help="other pictures, killed elsewhere")
     parser.add_argument("--backbone", default=default_backbone(), help="one that has a pose network")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="diffsight-soak-") as folder, suppress(KeyboardInterrupt):
         try:
-            print(soak(Path(folder), images=given.images, kills=given.kills, seed=given.seed, backbone=given.backbone))
+            print(
+                soak(
+                    Path(folder),
+                    images=arguments.images,
+                    kills=arguments.kills,
+                    seed=arguments.seed,
+                    backbone=arguments.backbone,
+                )
+            )
             return 0
         except AssertionError as error:
             print(f"soak-jobs: {error}")

@@ -1,4 +1,4 @@
-"""How long /health/live takes, measured by a process of its own: the storm's clients would be late by themselves."""
+"""Latency of /health/live, measured by a process of its own: the storm's clients themselves are delayed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY_SECONDS = 0.05
 
 @contextmanager
 def start_pinger(url: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A process that asks for so long."""
+    """A process that sends requests for so many seconds."""
     command = [sys.executable, "-m", "tests.soak.pinger", url, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -1,10 +1,10 @@
-"""`make storm`: hundreds of clients at once, a third of whom vanish, and hostile ones. The last line has the figures.
+"""`make storm`: hundreds of clients, a third of which disconnect, and hostile ones. The last line has the figures.
 
 python -m tests.soak.storm --seconds 300 --clients 200 --seed 0
 
-Each answer is compared with that of the same request alone, before the storm. The status is 1 if one differs, is
-lost or is somebody else's; where a hostile request is not refused as it should be; where `/health/live` keeps a
-supervisor waiting; and where memory, descriptors or threads do not come back.
+Each answer is compared with that of the same request alone, before the storm. The status is 1 if an answer differs,
+is lost or is another client's; if a hostile request is not refused as it should be; if `/health/live` is slow; or if
+memory, descriptors or threads are not released.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ LIVE_P99_MS, LIVE_WORST_MS = 100.0, 1000.0
 _SETTLE_SECONDS = 15.0
 _WARM_UP_SECONDS = 20.0
 _IDLE_SECONDS = 5.0
-# So that what still waits at a storm's end, and at that of its warming up, is over soon.
+# So that requests that still wait at the end of the storm, or of its warm-up, end soon.
 _DEADLINE_SECONDS = 30
 _REFUSED = (429, 503, 504)
 _ATTACKERS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class UsualRequest:
     """A usual request: path, body and content type."""
 
     path: str
@@ -57,8 +57,8 @@ class Usual:
 
 
 @dataclass
-class Found:
-    """What the clients saw. wrong: texts by kind of fault, each once."""
+class Findings:
+    """The clients' counts. wrong: texts by kind of fault, each once."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     answered: int = 0
@@ -71,23 +71,23 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """What a process holds. memory in bytes."""
+class ResourceUse:
+    """The resources of a process. memory in bytes."""
 
     memory: int
     descriptors: int
     threads: int
 
 
-def use_of(pid: int) -> Use:
-    """As /proc tells."""
+def use_of(pid: int) -> ResourceUse:
+    """The resources of a process, by /proc."""
     folder = Path(f"/proc/{pid}")
     resident = int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return Use(resident, len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir())))
+    return ResourceUse(resident, len(list((folder / "fd").iterdir())), len(list((folder / "task").iterdir())))
 
 
 def pictures(count: int, seed: int) -> list[bytes]:
-    """Small PNGs of noise, each another."""
+    """Small PNGs of noise, all different."""
     drawn, files = np.random.default_rng(seed), []
     for _ in range(count):
         file = BytesIO()
@@ -96,27 +96,27 @@ def pictures(count: int, seed: int) -> list[bytes]:
     return files
 
 
-def usual_requests(seed: int) -> list[Usual]:
+def usual_requests(seed: int) -> list[UsualRequest]:
     """Requests of several tasks and both kinds of bodies."""
     requests = []
     for number, picture in enumerate(pictures(24, seed)):
         image = ("image", "a.png", picture)
         kind = number % 4
         if kind == 0:
-            requests.append(Usual("/v1/features", *form([image, ("timesteps", "", b"[50, 300]")])))
+            requests.append(UsualRequest("/v1/features", *form([image, ("timesteps", "", b"[50, 300]")])))
         elif kind == 1:
             few = ("schedule", "", b'{"n_samples": [4], "to_keep": [1]}')
             parts = [image, ("labels", "", b"a zero"), ("labels", "", b"a red ball"), few]
-            requests.append(Usual("/v1/classify/zero-shot", *form(parts)))
+            requests.append(UsualRequest("/v1/classify/zero-shot", *form(parts)))
         elif kind == 2:
-            requests.append(Usual("/v1/depth?maps=false", picture, "image/png"))
+            requests.append(UsualRequest("/v1/depth?maps=false", picture, "image/png"))
         else:
-            requests.append(Usual("/v1/features?timesteps=100", picture, "image/png"))
+            requests.append(UsualRequest("/v1/features?timesteps=100", picture, "image/png"))
     return requests
 
 
 def numbers_of(value: Any) -> Iterator[float]:
-    """Every number of an answer in order, but those of how it was made."""
+    """Every number of an answer in order, except timings and rows."""
     if isinstance(value, dict):
         for name in sorted(value.keys() - {"timing", "rows"}):
             yield from numbers_of(value[name])
@@ -127,23 +127,23 @@ def numbers_of(value: Any) -> Iterator[float]:
         yield float(value)
 
 
-def is_equal(one: Any, other: Any) -> bool:
-    """Whether two answers have the same numbers within what batching changes."""
-    first, second = list(numbers_of(one)), list(numbers_of(other))
+def is_equal(actual: Any, expected: Any) -> bool:
+    """Whether two answers have the same numbers within the tolerance of batching."""
+    first, second = list(numbers_of(actual)), list(numbers_of(expected))
     return len(first) == len(second) and bool(np.allclose(first, second, rtol=TOLERANCE, atol=TOLERANCE))
 
 
 class Storm:
     """Clients of one server."""
 
-    def __init__(self, url: str, requests: list[Usual], references: list[Any], chance: random.Random) -> None:
+    def __init__(self, url: str, requests: list[UsualRequest], references: list[Any], chance: random.Random) -> None:
         self.url, self.requests, self.references, self.chance = url, requests, references, chance
-        self.found = Found()
+        self.findings = Findings()
         self.ends = 0.0
         self.numbers = 0
 
     async def run(self, seconds: float, clients: int, hostile: list[Attack]) -> None:
-        """So many clients for so long."""
+        """Run so many clients for so many seconds."""
         self.ends = time.monotonic() + seconds
         unbounded = httpx2.Limits(max_connections=None, max_keepalive_connections=clients)
         async with (
@@ -158,58 +158,58 @@ class Storm:
     async def _ask(self, client: httpx2.AsyncClient) -> None:
         while time.monotonic() < self.ends:
             place = self.chance.randrange(len(self.requests))
-            one = self.requests[place]
+            request = self.requests[place]
             self.numbers += 1
             name = f"storm-{self.numbers}"
-            headers = {"Content-Type": one.content_type, "X-Request-ID": name}
+            headers = {"Content-Type": request.content_type, "X-Request-ID": name}
             try:
-                answer = await client.post(one.path, content=one.body, headers=headers)
+                answer = await client.post(request.path, content=request.body, headers=headers)
             except httpx2.HTTPError as error:
-                self.found.lost += 1
-                self.found.wrong.setdefault(f"lost: {type(error).__name__}", f"{one.path}: {error}")
+                self.findings.lost += 1
+                self.findings.wrong.setdefault(f"lost: {type(error).__name__}", f"{request.path}: {error}")
                 continue
-            self.found.statuses[answer.status_code] += 1
-            self.found.answered += 1
+            self.findings.statuses[answer.status_code] += 1
+            self.findings.answered += 1
             if answer.headers.get("x-request-id") != name:
-                self.found.doubled += 1
+                self.findings.doubled += 1
             if answer.status_code in _REFUSED:
                 await asyncio.sleep(self.chance.uniform(0.1, 1.0))
             elif answer.status_code != 200:
-                self.found.wrong.setdefault(f"{one.path}: {answer.status_code}", answer.text[:500])
+                self.findings.wrong.setdefault(f"{request.path}: {answer.status_code}", answer.text[:500])
             elif not is_equal(answer.json(), self.references[place]):
-                self.found.unequal += 1
+                self.findings.unequal += 1
 
     async def _vanish(self) -> None:
         """Send a request, whole or in part, and hang up before its answer."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         while time.monotonic() < self.ends:
-            one = self.chance.choice(self.requests)
-            head = f"POST {one.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {one.content_type}\r\n"
-            sent = head.encode() + f"Content-Length: {len(one.body)}\r\n\r\n".encode() + one.body
+            request = self.chance.choice(self.requests)
+            head = f"POST {request.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {request.content_type}\r\n"
+            sent = head.encode() + f"Content-Length: {len(request.body)}\r\n\r\n".encode() + request.body
             with suppress(OSError):
                 _, writer = await asyncio.open_connection(host, int(port))
                 writer.write(sent[: self.chance.randint(len(head), len(sent))])
                 await asyncio.sleep(self.chance.uniform(0, 0.5))
                 writer.close()
-            self.found.vanished += 1
+            self.findings.vanished += 1
             await asyncio.sleep(self.chance.uniform(0, 0.5))
 
     async def _attack(self, client: httpx2.AsyncClient, hostile: list[Attack]) -> None:
         while time.monotonic() < self.ends:
-            for one in hostile:
+            for attack in hostile:
                 if time.monotonic() > self.ends:
                     break
-                headers = {"Content-Type": one.content_type, **one.headers}
+                headers = {"Content-Type": attack.content_type, **attack.headers}
                 try:
-                    answer = await client.post(one.path, content=one.body, headers=headers)
+                    answer = await client.post(attack.path, content=attack.body, headers=headers)
                 except httpx2.HTTPError as error:
-                    # A connection that is closed while a header is still being sent may take the answer along.
-                    if 431 not in one.allowed:
-                        self.found.wrong.setdefault(f"{one.name}: {type(error).__name__}", str(error))
+                    # If the server closes the connection while the client still sends a header, the answer may be lost.
+                    if 431 not in attack.allowed:
+                        self.findings.wrong.setdefault(f"{attack.name}: {type(error).__name__}", str(error))
                 else:
-                    if answer.status_code not in (*one.allowed, *_REFUSED):
-                        self.found.wrong.setdefault(f"{one.name}: {answer.status_code}", answer.text[:500])
-                self.found.attacks[one.name] += 1
+                    if answer.status_code not in (*attack.allowed, *_REFUSED):
+                        self.findings.wrong.setdefault(f"{attack.name}: {answer.status_code}", answer.text[:500])
+                self.findings.attacks[attack.name] += 1
 
 
 @contextmanager
@@ -245,7 +245,7 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
             process.kill()
 
 
-def ask_alone(url: str, requests: list[Usual]) -> list[Any]:
+def ask_alone(url: str, requests: list[UsualRequest]) -> list[Any]:
     """The answers, one after another."""
     answers = []
     with httpx2.Client(base_url=url, timeout=60) as client:
@@ -257,49 +257,50 @@ def ask_alone(url: str, requests: list[Usual]) -> list[Any]:
 
 
 def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
-    """The figures in one line, and what is wrong."""
+    """The figures in one line, and the faults."""
     requests, chance = usual_requests(seed), random.Random(seed)
-    _tell("the server starts")
+    _print_stage("the server starts")
     with served(folder) as (url, pid):
-        _tell("each request alone")
+        _print_stage("each request alone")
         references = ask_alone(url, requests)
         with start_pinger(url, _IDLE_SECONDS) as pinger:
             idle = read_times(pinger)
         hostile = attacks(pictures(1, seed)[0], str(folder / "pictures"))
-        _tell("the server warms up")
-        # What a server keeps once it was busy, such as threads and freed memory, is part of what it is at rest.
+        _print_stage("the server warms up")
+        # Threads and freed memory that a server keeps after load are part of its state at rest.
         asyncio.run(Storm(url, requests, references, chance).run(min(_WARM_UP_SECONDS, seconds), clients, hostile))
         time.sleep(_SETTLE_SECONDS)
         before = use_of(pid)
-        _tell("the storm")
-        one = Storm(url, requests, references, chance)
+        _print_stage("the storm")
+        load = Storm(url, requests, references, chance)
         with start_pinger(url, seconds) as pinger:
-            asyncio.run(one.run(seconds, clients, hostile))
+            asyncio.run(load.run(seconds, clients, hostile))
             times = read_times(pinger)
         time.sleep(_SETTLE_SECONDS)
         after = use_of(pid)
         unequal_after = sum(
-            not is_equal(got, known) for got, known in zip(ask_alone(url, requests), references, strict=True)
+            not is_equal(actual, expected)
+            for actual, expected in zip(ask_alone(url, requests), references, strict=True)
         )
-    return judge(one.found, idle, times, before, after, unequal_after, clients, seconds)
+    return judge(load.findings, idle, times, before, after, unequal_after, clients, seconds)
 
 
-def _tell(stage: str) -> None:
-    """What begins now, for people who wait: load of the machine beside it."""
+def _print_stage(stage: str) -> None:
+    """Print the stage that begins, with the load of the machine."""
     print(f"{time.strftime('%X')} load {os.getloadavg()[0]:.1f}: {stage}", file=sys.stderr, flush=True)
 
 
 def judge(
-    found: Found,
+    findings: Findings,
     idle: list[float],
     times: list[float],
-    before: Use,
-    after: Use,
+    before: ResourceUse,
+    after: ResourceUse,
     unequal_after: int,
     clients: int,
     seconds: float,
 ) -> tuple[str, list[str]]:
-    """The line, and what of it is wrong.
+    """The line, and its faults.
 
     idle, times: milliseconds of each answer of /health/live, before the storm and in it.
     """
@@ -309,13 +310,14 @@ def judge(
         f"storm: {clients} clients, {seconds:.0f} s: /health/live p99 {p99:.0f} ms, worst {worst:.0f} ms "
         f"(before it {np.percentile(idle, 99):.0f} and {max(idle):.0f}, median {np.median(idle):.1f}); "
         f"memory {before.memory >> 20} to {after.memory >> 20} MiB, descriptors {before.descriptors} to "
-        f"{after.descriptors}, threads {before.threads} to {after.threads}; {found.answered} answers "
-        f"{dict(sorted(found.statuses.items()))}, {found.lost} lost, {found.doubled} doubled, {found.unequal} unequal; "
-        f"{found.vanished} vanished; {sum(found.attacks.values())} hostile"
+        f"{after.descriptors}, threads {before.threads} to {after.threads}; {findings.answered} answers "
+        f"{dict(sorted(findings.statuses.items()))}, {findings.lost} lost, "
+        f"{findings.doubled} doubled, {findings.unequal} unequal; "
+        f"{findings.vanished} vanished; {sum(findings.attacks.values())} hostile"
     )
-    wrong = [f"{name}: {text}" for name, text in found.wrong.items()]
+    wrong = [f"{name}: {text}" for name, text in findings.wrong.items()]
     checks = {
-        "answers were lost, doubled or unequal": found.lost or found.doubled or found.unequal or unequal_after,
+        "answers were lost, doubled or unequal": findings.lost or findings.doubled or findings.unequal or unequal_after,
         "/health/live was late": p99 >= LIVE_P99_MS or worst >= LIVE_WORST_MS,
         "memory did not come back": growth > 0.1,
         "descriptors did not come back": after.descriptors > before.descriptors + 8,
@@ -325,14 +327,14 @@ def judge(
 
 
 def main() -> int:
-    """0 if all is as it must be."""
+    """0 if there is no fault."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.storm", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=300, help="how long")
     parser.add_argument("--clients", type=int, default=200, help="how many at once, a third of whom vanish")
     parser.add_argument("--seed", type=int, default=0, help="other pictures, another order")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="diffsight-storm-") as folder:
-        line, wrong = storm(Path(folder), seconds=given.seconds, clients=given.clients, seed=given.seed)
+        line, wrong = storm(Path(folder), seconds=arguments.seconds, clients=arguments.clients, seed=arguments.seed)
     print(json.dumps(wrong, indent=1) if wrong else "nothing wrong")
     print(line)
     return 1 if wrong else 0

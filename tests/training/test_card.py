@@ -1,4 +1,4 @@
-"""The model card tells what was measured."""
+"""The model card has the measured figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from training.loop import TrainedStage
 from training.recipe import Recipe
 
 
-def test_the_model_card_tells_the_measured_figures() -> None:
+def test_the_model_card_has_the_measured_figures() -> None:
     run = ZeroShot(timesteps=50, rows_per_image=500, accuracy=0.95, images=360, milliseconds_per_image=12.0)
     measured = Evaluation(
         scenes=200,

@@ -1,4 +1,4 @@
-"""Heads are fitted on a small drawn world, resumed, measured, and read back."""
+"""Heads are fitted to a small drawn world, resumed, measured, and read back."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def test_a_segmentation_head_learns_and_keeps_its_classes(
     again = evaluate_segmentation(engine, head, world_samples(DenseFolder(world, "segmentation", most=4)))
     assert again["miou"] > 0.3
     folder = DenseFolder(world, "segmentation")
-    found = complete(predict_segmentation(engine, folder.image(folder.samples[0]), head))
-    assert found.class_map.shape == (64, 64)
+    result = complete(predict_segmentation(engine, folder.image(folder.samples[0]), head))
+    assert result.class_map.shape == (64, 64)
 
 
 def test_a_stopped_fit_goes_on_and_ends_where_an_unbroken_one_does(
@@ -118,8 +118,8 @@ def test_a_stopped_fit_goes_on_and_ends_where_an_unbroken_one_does(
     head = open_head(backbone, "referring", tmp_path / "broken")
     assert isinstance(head, ReferringHead)
     assert head.tokens == backbone.description.max_tokens
-    got = evaluate_referring(DirectEngine(backbone), head, world_samples(DenseFolder(world, "referring", most=3)))
-    assert 0 <= got["oiou"] <= 1
+    figures = evaluate_referring(DirectEngine(backbone), head, world_samples(DenseFolder(world, "referring", most=3)))
+    assert 0 <= figures["oiou"] <= 1
 
 
 def test_a_folder_without_the_parts_says_what_is_missing(tmp_path: Path, world: Path) -> None:

@@ -1,4 +1,4 @@
-"""The layouts of few-shot benchmarks, and what is refused of them."""
+"""The layouts of few-shot benchmarks, and which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What decides the randomness of a step."""
+"""The random numbers of a step."""
 
 from __future__ import annotations
 

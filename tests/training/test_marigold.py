@@ -1,4 +1,4 @@
-"""How a fine-tuning for depth and normals begins, and what it learns from."""
+"""The start of a fine-tuning for depth and normals, and its training data."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def test_a_fresh_network_sees_the_image_as_the_backbone_does(model: StableDiffus
     )
     alone = UNetRow(image, START_TIMESTEP, context, Capture(output=True))
     with torch.no_grad():
-        (one,) = forward_rows(variant.unet, [pair], variant.input_convolutions)
+        (pair_captures,) = forward_rows(variant.unet, [pair], variant.input_convolutions)
         (other,) = forward_rows(model.variants[""].unet, [alone], {})
-    torch.testing.assert_close(one.output, other.output, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(pair_captures.output, other.output, atol=1e-4, rtol=1e-4)
 
 
 def test_depth_is_painted_by_its_percentiles_and_gaps_do_not_count(model: StableDiffusion) -> None:
     metres = np.linspace(1, 9, 100, dtype=np.float32).reshape(10, 10)
     metres[0, 0], metres[9, 9], metres[5] = 0.001, 60, 0
-    painted, known = paint_depth(metres)
+    painted, valid = paint_depth(metres)
     assert painted.shape == (10, 10, 3)
     assert painted[0, 0, 0] == -1
     assert painted[9, 9, 0] == 1
-    assert not known[5].any()
+    assert not valid[5].any()
     assert painted[4, 5, 0] == pytest.approx(painted[4, 4, 0] / 2 + painted[4, 6, 0] / 2, abs=1e-5)
 
     variant = fresh_pair_variant(model)
@@ -52,5 +52,7 @@ def test_depth_is_painted_by_its_percentiles_and_gaps_do_not_count(model: Stable
     other = torch.where(gap, truth, 100.0)
     context = torch.zeros(3, 96)
     with torch.no_grad():
-        losses = [float(one_step_loss(variant, [(image, one, gap)], context)) for one in (truth, other)]
+        losses = [
+            float(one_step_loss(variant, [(image, metres_of_case, gap)], context)) for metres_of_case in (truth, other)
+        ]
     assert losses[0] == pytest.approx(losses[1])

@@ -1,4 +1,4 @@
-"""Training of the pocket on tiny sizes: it runs through, goes on as if never stopped, and leaves a stock folder."""
+"""Training of pocket in tiny sizes: it runs to its end, resumes with the same result, and writes a stock folder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ SOURCES = [CaptionSource(Squares(), share=1.0, views=2)]
 
 @pytest.fixture(scope="module")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny training that nothing interrupted."""
+    """A tiny training without interruption."""
     run = tmp_path_factory.mktemp("uninterrupted")
     train(SOURCES, TINY, run)
     return run
@@ -76,7 +76,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("stop", [1, 3])
 def test_an_interrupted_training_ends_with_the_very_same_weights(tiny_run: Path, tmp_path: Path, stop: int) -> None:
-    train(SOURCES, TINY, tmp_path, stop_after=stop)  # cut short in the VAE
+    train(SOURCES, TINY, tmp_path, stop_after=stop)  # interrupted in the VAE
     train(SOURCES, replace(TINY, denoiser_pace=replace(TINY.denoiser_pace, steps=stop)), tmp_path)  # in the U-Net
     train(SOURCES, TINY, tmp_path)
     whole, resumed = (train_parts(SOURCES, TINY, run)[0] for run in (tiny_run, tmp_path))
@@ -170,34 +170,34 @@ def test_the_committed_pocket_is_small_and_half_precision_safetensors() -> None:
 
 
 @pytest.fixture(scope="module")
-def committed() -> NetworkParts:
+def committed_parts() -> NetworkParts:
     return read_folder(POCKET)
 
 
-def test_the_committed_pocket_rebuilds_held_out_scenes(committed: NetworkParts) -> None:
+def test_the_committed_pocket_rebuilds_held_out_scenes(committed_parts: NetworkParts) -> None:
     scenes = load_held_out().scenes
-    assert reconstruction_psnr(committed, [scenes.image(index) for index in range(20)]) > 26
+    assert reconstruction_psnr(committed_parts, [scenes.image(index) for index in range(20)]) > 26
 
 
-def test_the_committed_pocket_recognises_held_out_digits(committed: NetworkParts) -> None:
+def test_the_committed_pocket_recognises_held_out_digits(committed_parts: NetworkParts) -> None:
     """A small check that the weights in the package are the trained ones; the card has the full measurement."""
     digits = load_held_out_digits()
     images = [digits.image(index) for index in range(20)]
-    (run,) = zero_shot(committed, images, digits.labels[:20], CLASS_PROMPTS, [10])
+    (run,) = zero_shot(committed_parts, images, digits.labels[:20], CLASS_PROMPTS, [10])
     assert run.accuracy >= 0.8
 
 
 @pytest.mark.slow
-def test_the_committed_pocket_recognises_things_in_held_out_scenes(committed: NetworkParts) -> None:
+def test_the_committed_pocket_recognises_things_in_held_out_scenes(committed_parts: NetworkParts) -> None:
     scenes = load_held_out().scenes
     indices, kinds = (array[:20] for array in scenes.questions())
-    (run,) = zero_shot(committed, [scenes.image(index) for index in indices], kinds, QUESTION_PROMPTS, [10])
+    (run,) = zero_shot(committed_parts, [scenes.image(index) for index in indices], kinds, QUESTION_PROMPTS, [10])
     assert run.accuracy >= 0.7
 
 
 def _same_weights(first: nn.Module, second: nn.Module) -> bool:
     pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    return all(torch.equal(one, other) for one, other in pairs)
+    return all(torch.equal(mine, other) for mine, other in pairs)
 
 
 def _same_losses(first: Path, second: Path) -> bool:

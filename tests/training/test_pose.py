@@ -59,7 +59,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_data(folder / "train", 24, 1), write_data(folder / "held_out", 8, 2)
 
 
-def test_a_data_set_tells_its_own_skeleton(figures: tuple[Path, Path]) -> None:
+def test_a_data_set_brings_its_own_skeleton(figures: tuple[Path, Path]) -> None:
     data = read_pose_data(figures[0], figures[0].parent / "images")
     assert data.skeleton.names == NAMES
     assert data.skeleton.flip_indices == (0, 2, 1)
@@ -171,7 +171,7 @@ def test_the_unet_is_fine_tuned_and_only_what_changed_is_kept(figures: tuple[Pat
     assert done.returncode == 0, done.stderr
     columns = json.loads(done.stdout)
     assert columns["float32"]["PCK 0.1"] == pytest.approx(fitted["held_out"]["pck_0_1"])
-    # A later fit on frozen features into the same folder leaves no U-Net behind.
+    # A later fit on frozen features into the same folder deletes the U-Net.
     done = diffsight("fit", "pose", train, *options[:8], "--half")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "tuned/unet").exists()
@@ -202,7 +202,7 @@ def test_the_picture_is_restored_beside(figures: tuple[Path, Path]) -> None:
     assert errors[-1] < 0.7 * errors[0]
 
 
-def test_what_is_no_data_set_is_refused(figures: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_invalid_data_set_is_refused(figures: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "none.json").write_text('{"images": []}')
     with pytest.raises(InvalidInput, match="COCO keypoint file"):
         read_pose_data(tmp_path / "none.json", tmp_path)

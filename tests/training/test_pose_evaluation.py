@@ -12,8 +12,8 @@ def test_points_that_did_not_move_are_reported_so() -> None:
     from heads.sdpose.metrics import Prediction
 
     points = np.zeros((17, 2))
-    one = Prediction(0, 1, points, np.ones(17), 1.0, 1.0)
+    still = Prediction(0, 1, points, np.ones(17), 1.0, 1.0)
     moved = Prediction(0, 1, points + np.array([3.0, 4.0]), np.ones(17), 1.0, 1.0)
-    assert point_errors([moved], [one]) == {"points": 17, "mean": 5.0, "95 %": 5.0, "largest": 5.0}
-    assert point_errors([one], [one])["largest"] == 0.0
+    assert point_errors([moved], [still]) == {"points": 17, "mean": 5.0, "95 %": 5.0, "largest": 5.0}
+    assert point_errors([still], [still])["largest"] == 0.0
     assert len(COCO_17) == 17

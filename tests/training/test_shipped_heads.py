@@ -1,4 +1,4 @@
-"""The heads in the package were fitted to the pocket in the package, and their cards tell what they do."""
+"""The heads in the package were fitted to the pocket in the package, and their cards have their figures."""
 
 from __future__ import annotations
 
@@ -59,19 +59,19 @@ def test_a_shipped_dense_head_beats_its_guesses_by_far(
     assert file is not None, "fitted on another backbone than the one in the package: make pocket-heads"
     head = open_task_head(task, backbone, file)
     baselines = load_baselines(SHIPPED / f"{task}-baselines.safetensors")
-    found = world_figures(DirectEngine(backbone), head, few_scenes(task), baselines)
-    guess = found[f"mean_baseline_{figure}"]
-    assert found[figure] < 0.7 * guess if better < 0 else found[figure] > 1.4 * guess
+    figures = world_figures(DirectEngine(backbone), head, few_scenes(task), baselines)
+    guess = figures[f"mean_baseline_{figure}"]
+    assert figures[figure] < 0.7 * guess if better < 0 else figures[figure] > 1.4 * guess
 
 
 def test_the_shipped_pose_network_beats_the_mean_pose(backbone: StableDiffusion) -> None:
     data = read_pose_data(HELD_OUT / "instances.json", HELD_OUT / "images")
     persons = data.persons[:20]
     predictions = predict_persons(DirectEngine(backbone), open_pose(backbone, POSE), data, persons)
-    found = measure_pck(data, {prediction.id: prediction.points for prediction in predictions})["all"]
+    pck = measure_pck(data, {prediction.id: prediction.points for prediction in predictions})["all"]
     figures = json.loads((POSE / "pose.json").read_text(encoding="utf-8"))["told"]["held_out"]
-    assert found > figures["mean_pose_pck_0_1"] + 0.1
-    assert found == pytest.approx(figures["pck_0_1"], abs=0.2)
+    assert pck > figures["mean_pose_pck_0_1"] + 0.1
+    assert pck == pytest.approx(figures["pck_0_1"], abs=0.2)
 
 
 def test_the_shipped_few_shot_network_beats_a_mask_in_place(backbone: StableDiffusion) -> None:
@@ -80,17 +80,17 @@ def test_the_shipped_few_shot_network_beats_a_mask_in_place(backbone: StableDiff
     read, names = world_reader(FEW_SHOT_SCENES)
     episodes = draw_episodes(names, sorted(names), 1, 12, np.random.RandomState(1), in_turn=True)
 
-    async def score_head() -> float:
+    async def measure() -> float:
         results = [
             result async for result in run_episodes(engine, episodes, read, size=backbone.description.image_size)
         ]
         return scores_of(results, sorted(names)).mean_iou / 100
 
-    assert complete(score_head()) > score_guess(episodes, read, paste_mask, sorted(names))
+    assert complete(measure()) > score_guess(episodes, read, paste_mask, sorted(names))
 
 
 @pytest.mark.slow
-def test_the_cards_tell_what_the_benchmark_measures(tmp_path: Path) -> None:
+def test_the_cards_have_the_figures_of_the_benchmark(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.quality", "--json", str(tmp_path / "quality.json")]
     subprocess.run(command, check=True, cwd=ROOT)
     measured = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["figures"]

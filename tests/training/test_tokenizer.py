@@ -1,4 +1,4 @@
-"""Merges that are learned, and texts that survive them."""
+"""Learned merges, and texts that are unchanged after a round trip."""
 
 from __future__ import annotations
 

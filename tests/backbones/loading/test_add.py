@@ -1,4 +1,4 @@
-"""Models are really fetched from a hub on this machine: resumed, checked, refused, and never left half."""
+"""Downloads of models from a hub on this machine: resumed, verified, refused, and never left incomplete."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from backbones.loading.add import add_model, find_problems
 from backbones.loading.registry import ModelEntry, entries
 from backbones.loading.source import open_backbone
 from service.models.known import PUBLISHED
-from tests.backbones.loading.test_hub import COMMIT, REPO, FileHub, nowhere
+from tests.backbones.loading.test_hub import COMMIT, REPO, FileHub, dead_url
 from tests.backbones.small_models import WEIGHTS
 from tests.service.models.originals import write_original
 
-__all__ = ["nowhere"]  # a fixture
+__all__ = ["dead_url"]  # a fixture
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
@@ -42,21 +42,21 @@ Add = Callable[..., ModelEntry]
 
 @pytest.fixture
 def add(hub: FileHub, tmp_path: Path) -> Add:
-    def added(kind: str = "sdpose-body", **options: object) -> ModelEntry:
+    def add_from_hub(kind: str = "sdpose-body", **options: object) -> ModelEntry:
         options = {"folder": tmp_path / "models", "source": REPO, "any_size": True, **options}
         return add_model(PUBLISHED[kind], endpoint=hub.url, **options)  # type: ignore[arg-type]
 
-    return added
+    return add_from_hub
 
 
-def left(tmp_path: Path) -> set[str]:
-    """What lies in the models' folder, but for downloads under way."""
+def list_models(tmp_path: Path) -> set[str]:
+    """Names of the files in the models' folder, except unfinished downloads."""
     return {file.name for file in (tmp_path / "models").glob("*") if file.name != ".incoming"}
 
 
 def test_a_model_is_fetched_verified_and_entered(add: Add, hub: FileHub, tmp_path: Path) -> None:
-    said: list[str] = []
-    entry = add(say=said.append)
+    messages: list[str] = []
+    entry = add(say=messages.append)
     assert sorted(hub.fetched) == [
         "decoder/decoder.safetensors",
         "scheduler/scheduler_config.json",
@@ -70,15 +70,15 @@ def test_a_model_is_fetched_verified_and_entered(add: Add, hub: FileHub, tmp_pat
     assert entry.files.keys() == {"unet/config.json", UNET, "head.safetensors"}
     assert find_problems(entry, PUBLISHED) == []
     assert list((tmp_path / "models/.incoming").iterdir()) == []
-    assert said[-1].startswith("sdpose-body is ready: ")
+    assert messages[-1].startswith("sdpose-body is ready: ")
 
 
 def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
     first = add()
     hub.fetched.clear()
-    said: list[str] = []
-    assert add(say=said.append) == first
-    assert said == ["sdpose-body is there already, and verified"]
+    messages: list[str] = []
+    assert add(say=messages.append) == first
+    assert messages == ["sdpose-body is there already, and verified"]
     assert hub.fetched == []
     with pytest.raises(InvalidInput, match="exists already: sdpose-body from owner/small-sd"):
         add(source="owner/other")
@@ -96,7 +96,7 @@ def test_a_wrong_checksum_is_refused_and_thrown_away(
     hub.spoiled = name
     with pytest.raises(CheckpointError, match=f"the checksum is wrong: its {digest} is"):
         add()
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
     assert not list((tmp_path / "models").rglob(f"{Path(name).name}*"))
     hub.spoiled = ""
     assert find_problems(add(), PUBLISHED) == []
@@ -107,14 +107,14 @@ def test_a_file_that_the_repository_lacks_is_named(add: Add, hub: FileHub, tmp_p
     with pytest.raises(ModelNotFound, match=r"not a complete sdpose-body: missing decoder/decoder\.safetensors"):
         add()
     assert hub.fetched == []
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 def test_a_file_that_the_hub_lists_and_does_not_have(add: Add, hub: FileHub, tmp_path: Path) -> None:
     hub.unpublished = "decoder/decoder.safetensors"
     with pytest.raises(ModelNotFound, match=r"decoder\.safetensors"):
         add()
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 def test_too_little_space_is_reported_before_anything_is_fetched(add: Add, hub: FileHub, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_too_little_space_is_reported_before_anything_is_fetched(add: Add, hub: 
         add(free=lambda folder: 1000)
     assert "--models-folder" in error.value.hint
     assert hub.fetched == []
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
@@ -132,7 +132,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_model(add: Add, hub: FileHub,
     partial.symlink_to("/dev/full")
     with pytest.raises(InvalidInput, match=f"no space left.*filled up at {UNET}"):
         add()
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
     partial.unlink()
     assert find_problems(add(), PUBLISHED) == []
 
@@ -156,7 +156,7 @@ def test_a_model_of_another_size_is_refused_before_its_weights_are_fetched(
     with pytest.raises(CheckpointError, match="--any-size"):
         add(any_size=False)
     assert sorted(hub.fetched) == ["scheduler/scheduler_config.json", "unet/config.json"]
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 @pytest.mark.parametrize("kind", ["sd15", "sdpose-body", "diffews", "marigold-depth"])
@@ -189,18 +189,18 @@ def test_a_local_model_of_another_size_is_refused_before_its_weights_are_read(ki
         ({"name": "pocket"}, "embedded backbone"),
     ],
 )
-def test_what_cannot_be_had_is_reported_with_the_next_step(
+def test_a_model_that_cannot_be_added_is_reported_with_the_next_step(
     options: dict[str, Any], message: str, add: Add, tmp_path: Path
 ) -> None:
     with pytest.raises(DiffsightError, match=message) as error:
         add(**options)
     assert error.value.hint
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
-def test_a_hub_that_is_away_is_reported(nowhere: str, tmp_path: Path) -> None:
+def test_a_hub_that_is_away_is_reported(dead_url: str, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="--from PATH"):
-        add_model(PUBLISHED["sdpose-body"], folder=tmp_path / "models", endpoint=nowhere)
+        add_model(PUBLISHED["sdpose-body"], folder=tmp_path / "models", endpoint=dead_url)
 
 
 @pytest.mark.parametrize("kind", ["vpd-referring", "diffews", "sdpose-wholebody"])

@@ -10,7 +10,7 @@ import pytest
 from backbones.loading.clip_vocabulary import clip_tokenizer
 
 
-def test_known_ids() -> None:
+def test_texts_have_the_ids_of_the_published_tokenizer() -> None:
     tokenizer = clip_tokenizer()
     assert len(tokenizer) == 49408
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]

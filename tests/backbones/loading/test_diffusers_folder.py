@@ -1,4 +1,4 @@
-"""A diffusers folder loads whole, or what is wrong with it is said."""
+"""A diffusers folder loads, or the error names what is wrong with it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_part_without_plain_files_is_read_from_its_variant(folder: Path) -> No
     torch.testing.assert_close(answer(folder), expected, rtol=0, atol=0)
 
 
-def cut_short(folder: Path) -> None:
+def truncate_unet(folder: Path) -> None:
     content = (folder / UNET).read_bytes()
     (folder / UNET).write_bytes(content[: len(content) // 2])
 
@@ -127,7 +127,7 @@ def more_tensors(folder: Path) -> None:
     save_file(load_file(folder / UNET) | {"surprise": torch.zeros(1)}, folder / UNET, {"format": "pt"})
 
 
-def inpainting(folder: Path) -> None:
+def make_inpainting(folder: Path) -> None:
     tensors = load_file(folder / UNET)
     tensors["conv_in.weight"] = torch.zeros(16, 9, 3, 3)
     save_file(tensors, folder / UNET, {"format": "pt"})
@@ -145,13 +145,13 @@ def change(file: Path, **entries: object) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut_short, "unet"),
+        (truncate_unet, "unet"),
         (text_instead, "unet"),
         (no_weights, "unet"),
         (other_channels, "conv_out.bias"),
         (fewer_tensors, "1 missing .conv_out.bias"),
         (more_tensors, "1 unexpected .surprise"),
-        (inpainting, "takes 9 channels"),
+        (make_inpainting, "takes 9 channels"),
         (other_objective, "'sample' is neither"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Too little room is an error that says how much is missing and what to do."""
+"""Too little disk space is an error that names the missing bytes and the next step."""
 
 from __future__ import annotations
 

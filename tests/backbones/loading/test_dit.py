@@ -29,24 +29,24 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for file, heads in (("other.safetensors", 4), ("more.safetensors", 4)):
         with pytest.raises(CheckpointError):
             load_dit(tmp_path / file, heads=heads)
-    # The width of this network is none of the published ones, which would tell the number of heads.
+    # The published widths imply the number of heads; this network has another width.
     with pytest.raises(CheckpointError, match="heads"):
         load_dit(FILE)
 
 
 def test_a_pipeline_folder_loads_with_its_class_names(tmp_path: Path) -> None:
     save_small_dit(tmp_path, names={"0": "cat", "2": "dog"})
-    found = load_dit_folder(tmp_path)
-    assert found.class_names == ("cat", "1", "dog")
-    assert found.description.class_names == found.class_names
-    assert found.description.class_conditional
-    (latents,) = found.encode([torch.zeros(3, 8, 8)])
+    model = load_dit_folder(tmp_path)
+    assert model.class_names == ("cat", "1", "dog")
+    assert model.description.class_names == model.class_names
+    assert model.description.class_conditional
+    (latents,) = model.encode([torch.zeros(3, 8, 8)])
     assert latents.shape == (4, 4, 4)
-    assert found.decode([latents])[0].shape == (3, 8, 8)
+    assert model.decode([latents])[0].shape == (3, 8, 8)
     row = UNetRow(latents, 500, None, Capture(output=True, noise_pred=True), class_label=2)
-    (got,) = found.forward([row])
-    assert got.noise_pred is not None
-    assert got.noise_pred.isfinite().all()
+    (captures,) = model.forward([row])
+    assert captures.noise_pred is not None
+    assert captures.noise_pred.isfinite().all()
 
 
 def test_a_folder_is_named_by_its_index(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_weight_files_are_called_as_the_libraries_call_them() -> None:
         (["pytorch_model.fp16.bin"], "fp16"),
     ],
 )
-def test_the_variant_is_plain_or_the_one_there_is(tmp_path: Path, names: list[str], variant: str) -> None:
+def test_the_file_variant_is_plain_or_the_only_one(tmp_path: Path, names: list[str], variant: str) -> None:
     for name in names:
         (tmp_path / name).touch()
     assert find_file_variant(tmp_path) == variant

@@ -34,7 +34,7 @@ FLAGS = GuidedDiffusionFlags(
 
 
 @pytest.fixture(scope="module")
-def original() -> dict[str, Tensor]:
+def original_tensors() -> dict[str, Tensor]:
     return load_file(ORIGINAL)
 
 
@@ -48,21 +48,23 @@ def test_published_networks_have_the_published_sizes(flags: GuidedDiffusionFlags
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_both_kinds_of_file_give_the_same_network(tmp_path: Path, original: dict[str, Tensor], suffix: str) -> None:
+def test_both_kinds_of_file_give_the_same_network(
+    tmp_path: Path, original_tensors: dict[str, Tensor], suffix: str
+) -> None:
     file = tmp_path / f"network{suffix}"
-    torch.save(original, file) if suffix == ".pt" else save_file(original, file)
+    torch.save(original_tensors, file) if suffix == ".pt" else save_file(original_tensors, file)
     backbone = load_guided_diffusion(file, FLAGS)
     assert backbone.name == "network"
     assert backbone.description.dtype == torch.float32
-    found = backbone.unet.state_dict()
-    for key, tensor in stock_state(original, FLAGS).items():
-        assert torch.equal(found[key], tensor.float())
+    state = backbone.unet.state_dict()
+    for key, tensor in stock_state(original_tensors, FLAGS).items():
+        assert torch.equal(state[key], tensor.float())
 
 
-def test_the_revision_changes_with_weights_and_flags(tmp_path: Path, original: dict[str, Tensor]) -> None:
-    save_file(original, tmp_path / "one.safetensors")
-    original = {**original, "out.2.bias": original["out.2.bias"] + 1}
-    save_file(original, tmp_path / "two.safetensors")
+def test_the_revision_changes_with_weights_and_flags(tmp_path: Path, original_tensors: dict[str, Tensor]) -> None:
+    save_file(original_tensors, tmp_path / "one.safetensors")
+    changed = {**original_tensors, "out.2.bias": original_tensors["out.2.bias"] + 1}
+    save_file(changed, tmp_path / "two.safetensors")
     revisions = {
         load_guided_diffusion(tmp_path / name, flags).revision
         for name in ("one.safetensors", "two.safetensors")
@@ -71,8 +73,8 @@ def test_the_revision_changes_with_weights_and_flags(tmp_path: Path, original: d
     assert len(revisions) == 4
 
 
-def test_wrong_keys_and_shapes_are_listed(tmp_path: Path, original: dict[str, Tensor]) -> None:
-    changed = {**original, "extra.weight": torch.zeros(1), "out.2.bias": torch.zeros(3)}
+def test_wrong_keys_and_shapes_are_listed(tmp_path: Path, original_tensors: dict[str, Tensor]) -> None:
+    changed = {**original_tensors, "extra.weight": torch.zeros(1), "out.2.bias": torch.zeros(3)}
     del changed["time_embed.0.bias"]
     save_file(changed, tmp_path / "changed.safetensors")
     with pytest.raises(CheckpointError) as caught:
@@ -82,8 +84,8 @@ def test_wrong_keys_and_shapes_are_listed(tmp_path: Path, original: dict[str, Te
     assert caught.value.mis_shaped == ("conv_out.bias: (3,) where (6,) belongs",)
 
 
-def test_flags_of_another_network_are_noticed(original: dict[str, Tensor], tmp_path: Path) -> None:
-    save_file(original, tmp_path / "network.safetensors")
+def test_flags_of_another_network_are_noticed(original_tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    save_file(original_tensors, tmp_path / "network.safetensors")
     for flags in (PUBLISHED_256, replace(FLAGS, num_classes=0), replace(FLAGS, resblock_updown=False)):
         with pytest.raises(CheckpointError):
             load_guided_diffusion(tmp_path / "network.safetensors", flags)

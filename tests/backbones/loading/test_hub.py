@@ -28,7 +28,7 @@ REPO = "owner/small-sd"
 
 
 class Hub(ThreadingHTTPServer):
-    """One repository on 127.0.0.1, with the main branch and the tag v1; what was fetched is kept in `fetched`."""
+    """One repository on 127.0.0.1, with the main branch and the tag v1; `fetched` records the downloads."""
 
     daemon_threads = True
 
@@ -107,7 +107,7 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing on the error stream."""
+        """Write no log."""
 
 
 def etag(file: Path) -> str:
@@ -115,7 +115,7 @@ def etag(file: Path) -> str:
 
 
 class FileHub(Hub):
-    """Also tells sizes and hashes, and answers from the middle of a file; can break off and change bytes on the way."""
+    """Also reports sizes and hashes and answers ranges; it can break off an answer or change its bytes."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -177,7 +177,7 @@ class FileAnswer(Answer):
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     folder = Path(shutil.copytree(WEIGHTS / "sd1", tmp_path / "published"))
-    # What repositories carry beside the parts that we need.
+    # Files of real repositories that we do not need.
     for extra in (
         "README.md",
         "sample.png",
@@ -204,8 +204,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def nowhere() -> str:
-    """The address of a port where nobody listens."""
+def dead_url() -> str:
+    """The address of a port on which no server listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -280,24 +280,26 @@ def test_a_file_variant_that_is_not_published_is_not_found(hub: Hub, tmp_path: P
         download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, file_variant="bf16")
 
 
-def test_what_was_fetched_once_serves_offline_and_while_the_hub_is_away(hub: Hub, nowhere: str, tmp_path: Path) -> None:
+def test_a_downloaded_repository_opens_offline_and_while_the_hub_is_away(
+    hub: Hub, dead_url: str, tmp_path: Path
+) -> None:
     folder = download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)
     fetched = list(hub.fetched)
     assert download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, offline=True) == folder
-    assert download(REPO, cache_folder=tmp_path / "cache", endpoint=nowhere) == folder
+    assert download(REPO, cache_folder=tmp_path / "cache", endpoint=dead_url) == folder
     assert download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url) == folder
     assert hub.fetched == fetched
 
 
-def gated(hub: Hub) -> None:
+def require_token(hub: Hub) -> None:
     hub.gated = True
 
 
-def nothing(hub: Hub) -> None:
+def change_nothing(hub: Hub) -> None:
     pass
 
 
-def single_file_only(hub: Hub) -> None:
+def leave_single_file(hub: Hub) -> None:
     for part in ("unet", "vae", "text_encoder"):
         shutil.rmtree(hub.folder / part)
 
@@ -305,14 +307,14 @@ def single_file_only(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("prepare", "repo_id", "revision", "message"),
     [
-        (nothing, "owner/other", "main", "is not on the hub, or is private"),
-        (nothing, REPO, "v9", "no revision 'v9'"),
-        (gated, REPO, "main", "HF_TOKEN"),
-        (nothing, "owner/--bad--", "main", "no hub id"),
-        (single_file_only, REPO, "main", "no weights in the diffusers layout for unet, vae, text_encoder"),
+        (change_nothing, "owner/other", "main", "is not on the hub, or is private"),
+        (change_nothing, REPO, "v9", "no revision 'v9'"),
+        (require_token, REPO, "main", "HF_TOKEN"),
+        (change_nothing, "owner/--bad--", "main", "no hub id"),
+        (leave_single_file, REPO, "main", "no weights in the diffusers layout for unet, vae, text_encoder"),
     ],
 )
-def test_what_the_hub_refuses_is_reported_with_the_next_step(
+def test_a_refusal_of_the_hub_is_reported_with_the_next_step(
     prepare: Callable[[Hub], None], repo_id: str, revision: str, message: str, hub: Hub, tmp_path: Path
 ) -> None:
     prepare(hub)
@@ -322,9 +324,9 @@ def test_what_the_hub_refuses_is_reported_with_the_next_step(
 
 
 @pytest.mark.timeout(10)
-def test_no_way_to_the_hub_fails_fast_and_names_the_settings(nowhere: str, tmp_path: Path) -> None:
+def test_no_way_to_the_hub_fails_fast_and_names_the_settings(dead_url: str, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound) as error:
-        load_hub(REPO, cache_folder=tmp_path, endpoint=nowhere)
+        load_hub(REPO, cache_folder=tmp_path, endpoint=dead_url)
     for setting in ("DIFFSIGHT_OFFLINE", "HF_HUB_OFFLINE", "DIFFSIGHT_BACKBONE", "pocket", "folder", ".safetensors"):
         assert setting in error.value.hint
 
@@ -359,7 +361,7 @@ def test_the_hub_libraries_own_variables_hold(is_offline: bool, hub: Hub, tmp_pa
 
 LARGE, SMALL = "weights/large.safetensors", "config.json"
 CHUNK = 10 * 1024 * 1024
-"""Bytes that the library gathers before it writes them: of what came before a break, at most so many are lost."""
+"""Bytes that the library buffers before it writes them: the most that a broken connection loses."""
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from backbones.loading.published_keys import sd1_unet_keys
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from tests.backbones.loading.test_ldm_config import PUBLISHED_UNET
-from tests.backbones.original_layout import averaged_only, single_file_tensors
+from tests.backbones.original_layout import keep_average_only, single_file_tensors
 from tests.backbones.small_models import NAMES, UNRECORDED, WEIGHTS
 
 
@@ -36,29 +36,32 @@ def load(file: Path, name: str, **options: Any) -> StableDiffusion:
     return load_single_file(file, UNRECORDED[name], tokenizer=WEIGHTS / name / "tokenizer", **options)
 
 
-def assert_same_answers(one: StableDiffusion, other: StableDiffusion) -> None:
-    """Weights to the bit; results to the rounding that the place of a weight in memory decides."""
+def assert_same_answers(backbone: StableDiffusion, expected_backbone: StableDiffusion) -> None:
+    """Weights are equal to the bit; results within rounding, which depends on the alignment of weights in memory."""
     for part in ("unet", "vae", "text_encoder"):
-        networks = [model.variants[""].unet if part == "unet" else getattr(model, part) for model in (one, other)]
+        networks = [
+            model.variants[""].unet if part == "unet" else getattr(model, part)
+            for model in (backbone, expected_backbone)
+        ]
         weights, expected_weights = (network.state_dict() for network in networks)
         assert weights.keys() == expected_weights.keys()
         assert all(torch.equal(weights[key], expected_weights[key]) for key in weights)
     torch.manual_seed(0)
     pixels = torch.rand(3, 64, 64) * 2 - 1
-    latents, expected_latents = one.encode([pixels])[0], other.encode([pixels])[0]
-    context, expected_context = (model.embed(["a cat on a mat!"])[0] for model in (one, other))
+    latents, expected_latents = backbone.encode([pixels])[0], expected_backbone.encode([pixels])[0]
+    context, expected_context = (model.embed(["a cat on a mat!"])[0] for model in (backbone, expected_backbone))
     row = UNetRow(latents, 500, context, Capture(output=True, noise_pred=True))
-    (got,), (expected,) = one.forward([row]), other.forward([row])
+    (captures,), (expected,) = backbone.forward([row]), expected_backbone.forward([row])
     close(latents, expected_latents)
     close(context, expected_context)
-    close(one.decode([latents])[0], other.decode([latents])[0])
-    close(got.output, expected.output)
-    close(got.noise_pred, expected.noise_pred)
+    close(backbone.decode([latents])[0], expected_backbone.decode([latents])[0])
+    close(captures.output, expected.output)
+    close(captures.noise_pred, expected.noise_pred)
 
 
-def close(got: Tensor | None, expected: Tensor | None) -> None:
-    assert got is not None
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+def close(actual: Tensor | None, expected: Tensor | None) -> None:
+    assert actual is not None
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "ckpt"])
@@ -81,14 +84,14 @@ def test_text_names_without_their_wrapper_load_too(tmp_path: Path) -> None:
 
 def test_the_plain_weights_go_before_their_average(tmp_path: Path) -> None:
     tensors = single_file_tensors(WEIGHTS / "sd1")
-    average = {key: tensor + 1 for key, tensor in averaged_only(tensors).items() if key.startswith("model_ema.")}
+    average = {key: tensor + 1 for key, tensor in keep_average_only(tensors).items() if key.startswith("model_ema.")}
     single = load(write(tensors | average, tmp_path / "model.safetensors"), "sd1")
     assert_same_answers(single, load_diffusers_folder(WEIGHTS / "sd1"))
 
 
 @pytest.mark.parametrize("name", ["sd1", "sd2"])
 def test_the_average_is_used_where_it_is_alone(name: str, tmp_path: Path) -> None:
-    single = load(write(averaged_only(single_file_tensors(WEIGHTS / name)), tmp_path / "model.safetensors"), name)
+    single = load(write(keep_average_only(single_file_tensors(WEIGHTS / name)), tmp_path / "model.safetensors"), name)
     assert_same_answers(single, load_diffusers_folder(WEIGHTS / name))
 
 
@@ -112,13 +115,13 @@ def test_half_precision_loads_and_runs(dtype: torch.dtype, tmp_path: Path) -> No
     assert single.decode([single.encode([torch.zeros(3, 64, 64)])[0]])[0].isfinite().all()
 
 
-def test_the_revision_tells_files_and_parameters_apart(tmp_path: Path) -> None:
+def test_the_revision_depends_on_files_and_parameters(tmp_path: Path) -> None:
     tensors = single_file_tensors(WEIGHTS / "sd2")
     file = write(tensors, tmp_path / "model.safetensors")
     tensors["model.diffusion_model.out.2.bias"] = tensors["model.diffusion_model.out.2.bias"] + 1
     changed = write(tensors, tmp_path / "changed.safetensors")
     loaded = [load(file, "sd2"), load(file, "sd2"), load(file, "sd2v"), load(changed, "sd2")]
-    first, again, *others = [one.description.revision for one in loaded]
+    first, again, *others = [model.description.revision for model in loaded]
     assert first == again
     assert len({first, *others}) == 3
 
@@ -132,7 +135,9 @@ def test_the_revision_tells_files_and_parameters_apart(tmp_path: Path) -> None:
         ("512-base-ema", ("epsilon", 512)),
     ],
 )
-def test_published_names_tell_what_sd_2_predicts(stem: str, expected: tuple[str, int], tmp_path: Path) -> None:
+def test_the_published_file_names_decide_what_sd_2_predicts(
+    stem: str, expected: tuple[str, int], tmp_path: Path
+) -> None:
     file = write(single_file_tensors(WEIGHTS / "sd2"), tmp_path / f"{stem}.safetensors")
     unrecorded = Unrecorded(attention_heads=(2, 4, 4, 4), norm_groups=4, text_heads=4, text_layers=2)
     description = load_single_file(file, unrecorded, tokenizer=WEIGHTS / "sd2/tokenizer").description
@@ -248,9 +253,9 @@ def test_the_named_blocks_of_a_full_size_unet_have_the_published_sizes() -> None
     with torch.device("meta"):
         capture = Capture(output=True, features=tuple(BLOCKS))
         row = UNetRow(torch.empty(4, 64, 64), 1, torch.empty(77, 768), capture)
-        (got,) = forward_rows(unet, [row], {})
-    assert {name: tuple(got.features[name].shape) for name in BLOCKS} == {
+        (captures,) = forward_rows(unet, [row], {})
+    assert {name: tuple(captures.features[name].shape) for name in BLOCKS} == {
         name: (channels, side, side) for name, (channels, side) in BLOCKS.items()
     }
-    assert got.output is not None
-    assert got.output.shape == (4, 64, 64)
+    assert captures.output is not None
+    assert captures.output.shape == (4, 64, 64)

@@ -12,7 +12,7 @@ from backbones.errors import CheckpointError
 from backbones.loading import ldm, ldm_config
 from backbones.loading.published_keys import sd1_unet_keys, vae_encoder_keys
 from backbones.loading.weight_files import fill
-from tests.backbones.original_layout import renamed, unet_modules, vae_tensors
+from tests.backbones.original_layout import rename_modules, unet_modules, vae_tensors
 
 PUBLISHED_UNET: dict[str, dict[str, Any]] = {
     "sd1": {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64},
@@ -27,7 +27,7 @@ PUBLISHED_UNET: dict[str, dict[str, Any]] = {
 
 def original_unet(generation: str) -> dict[str, Tensor]:
     stock = ldm.build_unet({"block_out_channels": (320, 640, 1280, 1280), **PUBLISHED_UNET[generation]})
-    return renamed(stock.state_dict(), unet_modules(2, (True, True, True, False)), "")
+    return rename_modules(stock.state_dict(), unet_modules(2, (True, True, True, False)), "")
 
 
 def original_vae() -> dict[str, Tensor]:
@@ -122,7 +122,7 @@ def open_clip_shapes(width: int, depth: int) -> dict[str, Tensor]:
 
 
 def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
-    """Names and shapes out of another system's original code: SD 1.x's U-Net without `out`, VAE without decoder."""
+    """Names and shapes of another system's original code: SD 1.x's U-Net without `out`, VAE without decoder."""
     unet_part = {key: torch.empty(shape, device="meta") for key, shape in sd1_unet_keys(output=False).items()}
     config = ldm_config.unet_config(unet_part, ldm_config.AS_PUBLISHED, "manifest", sample_size=64)
     converted = ldm.convert_unet(unet_part, config)

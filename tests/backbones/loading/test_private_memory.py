@@ -1,4 +1,4 @@
-"""Loaded weights are the process's own: no file changes them, and no wider number type is on their way."""
+"""Loaded weights are in the process's own memory: no file changes them, and loading uses no wider number type."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.backbones.small_models import WEIGHTS
 
 
 def overwrite_values(file: Path) -> None:
-    """Other values in the place of all tensors of a safetensors file, its header and its inode as they were."""
+    """Overwrite all tensors of a safetensors file in place: same header, same inode."""
     with file.open("r+b") as opened:
         header = 8 + int.from_bytes(opened.read(8), "little")
         opened.seek(header)
@@ -86,7 +86,7 @@ def test_only_tensors_in_files_are_moved(tmp_path: Path) -> None:
     assert network.bias.data_ptr() == own
 
 
-def test_a_system_that_does_not_tell_gets_copies(tmp_path: Path) -> None:
+def test_tensors_are_copied_if_the_system_does_not_list_its_mapped_files(tmp_path: Path) -> None:
     files = MappedFiles(tmp_path / "nowhere")
     tensor = torch.arange(6.0).view(2, 3).T
     assert files.hold(tensor)

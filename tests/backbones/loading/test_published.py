@@ -1,4 +1,4 @@
-"""Which files make up a backbone, and what is said if they are not all there."""
+"""Which files make up a backbone, and the error if some are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries come back as written, and tell what happened to their files since."""
+"""Entries are read back as written, and report changes of their files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_other_names_are_not_there(entry: ModelEntry, name: str, tmp_path: Path)
     assert find_entry(tmp_path, name) is None
 
 
-def test_what_happened_to_files_is_reported(entry: ModelEntry) -> None:
+def test_changed_missing_and_extra_files_are_reported(entry: ModelEntry) -> None:
     (entry.weights / "unet/one.safetensors").write_bytes(b"eno")
     (entry.weights / "three").write_text("3")
     assert wrong_files(entry) == [
@@ -99,7 +99,7 @@ def test_models_are_kept_in_the_users_folder_for_data(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["pocket", "", ".hidden", "a/b", "..", "a b", "x" * 101])
-def test_some_names_cannot_be_given(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     with pytest.raises(InvalidInput):
         check_name(name)
 

@@ -1,4 +1,4 @@
-"""One word opens a backbone wherever it lies."""
+"""A name, a folder, a file or a hub id opens a backbone."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.variants import build_variant, load_variant
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
-from tests.backbones.original_layout import renamed, unet_modules
+from tests.backbones.original_layout import rename_modules, unet_modules
 from tests.backbones.small_models import WEIGHTS
 
 STEM = "diffusion_pytorch_model"
@@ -31,7 +31,7 @@ def backbone() -> StableDiffusion:
 
 
 @pytest.fixture(scope="module")
-def tuned() -> dict[str, Tensor]:
+def tuned_tensors() -> dict[str, Tensor]:
     """Stock names, a few tensors changed, as fine-tuning the attention alone would."""
     tensors = load_file(WEIGHTS / f"sd2/unet/{STEM}.safetensors")
     torch.manual_seed(1)
@@ -41,7 +41,7 @@ def tuned() -> dict[str, Tensor]:
 
 
 def in_original_layout(tensors: dict[str, Tensor], prefix: str = "model.diffusion_model.") -> dict[str, Tensor]:
-    return renamed(tensors, unet_modules(1, (True, True, True, False)), prefix)
+    return rename_modules(tensors, unet_modules(1, (True, True, True, False)), prefix)
 
 
 def save(tensors: dict[str, Tensor], file: Path) -> Path:
@@ -73,7 +73,7 @@ def answer(backbone: StableDiffusion, unet_row: UNetRow) -> Tensor:
     return output
 
 
-def expected(tensors: dict[str, Tensor], unet_row: UNetRow) -> Tensor:
+def compute_expected(tensors: dict[str, Tensor], unet_row: UNetRow) -> Tensor:
     """The stock class on these weights, without any of our code."""
     config = UNet2DConditionModel.load_config(WEIGHTS / "sd2/unet")
     unet: Any = UNet2DConditionModel.from_config(config)  # type: ignore[no-untyped-call]
@@ -88,54 +88,58 @@ def expected(tensors: dict[str, Tensor], unet_row: UNetRow) -> Tensor:
 
 @pytest.mark.parametrize("layout", ["unet", "holding", "twice", "bin", "file", "bin file", "ldm", "ldm ckpt"])
 def test_every_layout_answers_as_the_stock_class(
-    layout: str, backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+    layout: str, backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    whole = in_original_layout(tuned) | {"first_stage_model.anything": torch.zeros(2)}
+    whole = in_original_layout(tuned_tensors) | {"first_stage_model.anything": torch.zeros(2)}
     match layout:
         case "unet":
-            source = save_folder(tuned, tmp_path / "unet")
+            source = save_folder(tuned_tensors, tmp_path / "unet")
         case "holding":
-            source = save_folder(tuned, tmp_path / "unet").parent
+            source = save_folder(tuned_tensors, tmp_path / "unet").parent
         case "twice":
-            source = save_folder(tuned, tmp_path / "unet" / "unet").parents[1]
+            source = save_folder(tuned_tensors, tmp_path / "unet" / "unet").parents[1]
         case "bin":
-            source = save_folder(tuned, tmp_path / "unet", "bin")
+            source = save_folder(tuned_tensors, tmp_path / "unet", "bin")
         case "file":
-            source = save(tuned, tmp_path / "a.safetensors")
+            source = save(tuned_tensors, tmp_path / "a.safetensors")
         case "bin file":
-            source = save(tuned, tmp_path / "a.bin")
+            source = save(tuned_tensors, tmp_path / "a.bin")
         case "ldm":
             source = save(whole, tmp_path / "a.safetensors")
         case _:
             source = save({"state_dict": whole}, tmp_path / "a.ckpt")  # type: ignore[dict-item]
     load_variant(backbone, "tuned", source)
     assert backbone.description.variants == ("tuned",)
-    torch.testing.assert_close(answer(backbone, row("tuned")), expected(tuned, row("")), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        answer(backbone, row("tuned")), compute_expected(tuned_tensors, row("")), rtol=0, atol=1e-5
+    )
     assert not torch.allclose(answer(backbone, row("")), answer(backbone, row("tuned")), atol=1e-3)
 
 
-def test_equal_tensors_are_held_once(backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path) -> None:
-    load_variant(backbone, "tuned", save(tuned, tmp_path / "a.safetensors"))
+def test_equal_tensors_are_held_once(
+    backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    load_variant(backbone, "tuned", save(tuned_tensors, tmp_path / "a.safetensors"))
     own = dict(backbone.variants[""].unet.named_parameters())
     for key, parameter in backbone.variants["tuned"].unet.named_parameters():
         assert (parameter.data_ptr() == own[key].data_ptr()) == ("attn2" not in key), key
 
 
 def test_another_number_type_of_the_file_does_not_matter(
-    backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+    backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    halves = {key: tensor.half() for key, tensor in tuned.items()}
+    halves = {key: tensor.half() for key, tensor in tuned_tensors.items()}
     load_variant(backbone, "half", save(halves, tmp_path / "a.safetensors"))
     assert answer(backbone, row("half")).dtype == torch.float32
 
 
 @pytest.mark.parametrize("is_ldm", [False, True])
 def test_a_second_input_convolution_is_found(
-    is_ldm: bool, backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+    is_ldm: bool, backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     weight, bias = torch.randn(16, 8, 3, 3), torch.randn(16)
     prefix = "model.diffusion_model." if is_ldm else ""
-    tensors = in_original_layout(tuned) if is_ldm else dict(tuned)
+    tensors = in_original_layout(tuned_tensors) if is_ldm else dict(tuned_tensors)
     tensors |= {f"{prefix}conv_in_ref.weight": weight, f"{prefix}conv_in_ref.bias": bias}
     source = save(tensors, tmp_path / "a.safetensors")
     load_variant(backbone, "shots", source, input_convolutions={"support": "conv_in_ref"})
@@ -143,45 +147,53 @@ def test_a_second_input_convolution_is_found(
     entered = backbone.forward([replace(support, capture=Capture(features=("conv_in",)))])[0]
     stock = torch.nn.functional.conv2d(support.latents[None], weight, bias, padding=1)[0]
     torch.testing.assert_close(entered.features["conv_in"], stock, rtol=0, atol=1e-5)
-    torch.testing.assert_close(answer(backbone, row("shots")), expected(tuned, row("")), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        answer(backbone, row("shots")), compute_expected(tuned_tensors, row("")), rtol=0, atol=1e-5
+    )
 
 
 def test_a_folder_as_diffews_writes_it_loads(
-    backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+    backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    tensors = tuned | {"conv_in_ref.weight": torch.zeros(16, 8, 3, 3), "conv_in_ref.bias": torch.zeros(16)}
+    tensors = tuned_tensors | {"conv_in_ref.weight": torch.zeros(16, 8, 3, 3), "conv_in_ref.bias": torch.zeros(16)}
     folder = save_folder(tensors, tmp_path / "unet", _class_name="MyUNet2DConditionModel", in_channels_ref=8)
     load_variant(backbone, "shots", folder, input_convolutions={"support": "conv_in_ref"})
     assert backbone.variants["shots"].input_convolutions["support"].in_channels == 8
 
 
 def test_the_prediction_type_is_the_backbones_unless_given(
-    backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+    backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    source = save(tuned, tmp_path / "a.safetensors")
+    source = save(tuned_tensors, tmp_path / "a.safetensors")
     load_variant(backbone, "one", source)
     load_variant(backbone, "other", source, prediction_type="v_prediction")
     assert backbone.variants["one"].prediction_type == "epsilon"
     assert backbone.variants["other"].prediction_type == "v_prediction"
 
 
-def test_what_the_file_lacks_may_come_from_the_backbone(
-    backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+def test_tensors_that_the_file_lacks_may_come_from_the_backbone(
+    backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    lacking = {key: tensor for key, tensor in tuned.items() if not key.startswith(("conv_out.", "conv_norm_out."))}
+    lacking = {
+        key: tensor for key, tensor in tuned_tensors.items() if not key.startswith(("conv_out.", "conv_norm_out."))
+    }
     source = save(lacking, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError) as error:
         load_variant(backbone, "depth", source)
     assert error.value.missing == ("conv_norm_out.bias", "conv_norm_out.weight", "conv_out.bias", "conv_out.weight")
     load_variant(backbone, "depth", source, from_backbone=("conv_norm_out.", "conv_out."))
-    torch.testing.assert_close(answer(backbone, row("depth")), expected(tuned, row("")), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        answer(backbone, row("depth")), compute_expected(tuned_tensors, row("")), rtol=0, atol=1e-5
+    )
 
 
-def test_tensors_in_memory_under_a_foreign_prefix(backbone: StableDiffusion, tuned: dict[str, Tensor]) -> None:
+def test_tensors_in_memory_under_a_foreign_prefix(backbone: StableDiffusion, tuned_tensors: dict[str, Tensor]) -> None:
     prefix = "encoder.unet.unet.diffusion_model."
-    tensors = in_original_layout(tuned, prefix) | {"decoder.weight": torch.zeros(1)}
+    tensors = in_original_layout(tuned_tensors, prefix) | {"decoder.weight": torch.zeros(1)}
     backbone.add_variant("depth", build_variant(backbone, tensors, source="memory", revision="1", prefix=prefix))
-    torch.testing.assert_close(answer(backbone, row("depth")), expected(tuned, row("")), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        answer(backbone, row("depth")), compute_expected(tuned_tensors, row("")), rtol=0, atol=1e-5
+    )
 
 
 def test_a_constant_class_label_becomes_part_of_the_time_embedding(backbone: StableDiffusion, tmp_path: Path) -> None:
@@ -210,18 +222,18 @@ def test_weights_of_another_architecture_are_refused_with_lists(backbone: Stable
 
 
 def test_a_folder_of_another_architecture_is_refused(
-    backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+    backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    tensors = tuned | {"conv_in.weight": torch.zeros(16, 9, 3, 3)}
+    tensors = tuned_tensors | {"conv_in.weight": torch.zeros(16, 9, 3, 3)}
     with pytest.raises(CheckpointError, match="in_channels is 9"):
         load_variant(backbone, "inpainting", save_folder(tensors, tmp_path / "unet", in_channels=9))
 
 
 @pytest.mark.parametrize("is_ldm", [False, True])
 def test_missing_and_unexpected_keys_are_listed(
-    is_ldm: bool, backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+    is_ldm: bool, backbone: StableDiffusion, tuned_tensors: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    tensors = dict(tuned)
+    tensors = dict(tuned_tensors)
     del tensors["conv_out.bias"]
     if is_ldm:
         tensors = in_original_layout(tensors) | {"model.diffusion_model.surprise": torch.zeros(1)}
@@ -243,9 +255,13 @@ def test_missing_and_unexpected_keys_are_listed(
     ],
 )
 def test_an_input_convolution_that_does_not_fit_is_refused(
-    tensors: dict[str, Tensor], message: str, backbone: StableDiffusion, tuned: dict[str, Tensor], tmp_path: Path
+    tensors: dict[str, Tensor],
+    message: str,
+    backbone: StableDiffusion,
+    tuned_tensors: dict[str, Tensor],
+    tmp_path: Path,
 ) -> None:
-    source = save(tuned | tensors, tmp_path / "a.safetensors")
+    source = save(tuned_tensors | tensors, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match=message):
         load_variant(backbone, "shots", source, input_convolutions={"support": "conv_in_ref"})
 

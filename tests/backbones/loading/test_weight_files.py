@@ -1,4 +1,4 @@
-"""Weight files are read without running anything in them; what is wrong with one is said."""
+"""Weight files are read without running code in them; the error names what is wrong with one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backbones.loading.weight_files import digest_of, fill, read_tensors, write_
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}
 
 
-def written(file: Path, content: Any) -> Path:
+def save_pickle(file: Path, content: Any) -> Path:
     torch.save(content, file)
     return file
 
@@ -27,7 +27,7 @@ def written(file: Path, content: Any) -> Path:
     "content", [TENSORS, {"state_dict": TENSORS, "epoch": 3}, {"model": TENSORS}, TENSORS | {"step": 7}]
 )
 def test_tensors_are_found_where_training_programs_put_them(content: Any, tmp_path: Path) -> None:
-    tensors = read_tensors(written(tmp_path / "a.ckpt", content))
+    tensors = read_tensors(save_pickle(tmp_path / "a.ckpt", content))
     assert tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[key], TENSORS[key]) for key in TENSORS)
 
@@ -38,7 +38,7 @@ def test_files_of_the_time_before_zip_load_too(tmp_path: Path) -> None:
 
 
 class Command:
-    """What an attacker would put in a checkpoint."""
+    """An object that runs code when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -89,7 +89,7 @@ def test_a_file_of_something_else_is_called_damaged(ending: str, tmp_path: Path)
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, torch.ones(3), {}])
 def test_a_file_without_tensors_is_refused(content: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds no tensors"):
-        read_tensors(written(tmp_path / "a.ckpt", content))
+        read_tensors(save_pickle(tmp_path / "a.ckpt", content))
 
 
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
@@ -100,9 +100,14 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
 def test_filling_lists_every_key_that_does_not_fit() -> None:
     with torch.device("meta"):
         network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
-    given = {"0.weight": torch.zeros(2, 3), "0.bias": torch.zeros(3), "1.bias": torch.zeros(2), "more": torch.zeros(1)}
+    tensors = {
+        "0.weight": torch.zeros(2, 3),
+        "0.bias": torch.zeros(3),
+        "1.bias": torch.zeros(2),
+        "more": torch.zeros(1),
+    }
     with pytest.raises(CheckpointError) as error:
-        fill(network, given, "file", torch.float32, unexpected=("known",))
+        fill(network, tensors, "file", torch.float32, unexpected=("known",))
     assert error.value.missing == ("1.weight",)
     assert error.value.unexpected == ("known", "more")
     assert error.value.mis_shaped == ("0.bias: (3,) where (2,) belongs",)
@@ -128,11 +133,11 @@ def test_the_digest_follows_files_and_texts(tmp_path: Path) -> None:
     assert first != digest_of(file, "x")
 
 
-def test_what_is_written_may_be_read_by_all_who_may_read_a_new_file(tmp_path: Path) -> None:
+def test_a_written_file_has_the_permissions_of_a_new_file(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     tensors = {"a": torch.arange(6.0).reshape(2, 3).T}
-    write_tensors(tensors, tmp_path / "weights.safetensors", {"told": "so"})
+    write_tensors(tensors, tmp_path / "weights.safetensors", {"note": "small"})
     assert (tmp_path / "weights.safetensors").stat().st_mode == plain.stat().st_mode
     assert torch.equal(read_tensors(tmp_path / "weights.safetensors")["a"], tensors["a"])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["plain", "weights.safetensors"]

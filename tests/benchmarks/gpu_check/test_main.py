@@ -16,7 +16,7 @@ def test_all_steps_end_within_nine_minutes_in_all() -> None:
     assert sum(LIMITS.values()) <= 530 < 9 * 60
 
 
-def test_a_step_that_takes_too_long_is_told() -> None:
+def test_a_step_that_takes_too_long_is_reported() -> None:
     step = run_step("machine", 0.0, device="cpu", dry_run=True)
     assert step["failed"] == "took more than 0 seconds"
 

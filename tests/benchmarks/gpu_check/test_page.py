@@ -1,4 +1,4 @@
-"""The page of a check reads what was measured, and what was not."""
+"""The page of a check shows what was measured, and what was not."""
 
 from __future__ import annotations
 

@@ -42,12 +42,12 @@ def depth_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def keys_file(tmp_path: Path) -> dict[str, str]:
-    """The variable that puts this test's keys where nobody else's are."""
+    """The variable that gives this test a file of keys of its own."""
     return {"DIFFSIGHT_ACCESS__KEYS_FILE": str(tmp_path / "keys.json")}
 
 
 @pytest.fixture(scope="module")
-def fitted_few_shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_shot_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `images`, `masks` and `out`, the network that was fitted to them."""
     folder = tmp_path_factory.mktemp("fit")
     for number in range(4):

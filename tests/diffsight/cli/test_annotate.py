@@ -1,4 +1,4 @@
-"""`diffsight annotate` as a process of its own, killed hard on the way."""
+"""`diffsight annotate` as a process of its own, which is killed while it works."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGES = 48
 
 
 class Command:
-    """The same command line, as often as it takes, on one database."""
+    """The same command line, again and again, on one database."""
 
     def __init__(self, database: str, source: Path, out: Path, *more: str) -> None:
         self.arguments = [str(SCRIPT), "annotate", str(source), "--task", "features", "--out", str(out), *more]
@@ -74,8 +74,8 @@ def test_killed_hard_it_goes_on_and_nothing_is_done_twice(database: str, store: 
     alone = Command(f"sqlite:///{tmp_path / 'alone.db'}", source, tmp_path / "alone.jsonl")
     assert alone.run().returncode == 0
     undisturbed = [json.loads(line) for line in (tmp_path / "alone.jsonl").read_text().splitlines()]
-    for one, other in zip(lines, undisturbed, strict=True):
-        assert one["vector"] == pytest.approx(other["vector"], rel=1e-3, abs=1e-4)
+    for line, expected in zip(lines, undisturbed, strict=True):
+        assert line["vector"] == pytest.approx(expected["vector"], rel=1e-3, abs=1e-4)
 
 
 def test_a_broken_image_fails_alone_and_equal_ones_are_done_once(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_parameters_that_no_image_can_have_fail_the_job_at_once(tmp_path: Path) 
         ([".", "--task", "features", "--format", "coco"], "cannot be exported as coco"),
     ],
 )
-def test_what_cannot_be_is_reported_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_wrong_arguments_are_reported_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = diffsight("annotate", *arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""`diffsight annotate --ray` where no cluster is wanted: what it refuses, and what it makes of a job that is done."""
+"""`diffsight annotate --ray` without a cluster: what it refuses, and what it writes of a finished job."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from service.cluster.parts import JobWeights, Order, PartFolder
 NO_CLUSTER = "10.255.255.1:1"
 
 
-def finished(tmp_path: Path, *, failed: int) -> tuple[Path, Path]:
-    """A source of five pictures, and the folder of its job, done but for one image that failed, or none."""
+def write_finished_job(tmp_path: Path, *, failed: int) -> tuple[Path, Path]:
+    """A source of five pictures, and the folder of its finished job, in which the image `failed` has failed."""
     pictures, out = tmp_path / "pictures", tmp_path / "out"
     write_pictures(pictures, 5)
     folder = PartFolder(out)
@@ -34,10 +34,10 @@ def finished(tmp_path: Path, *, failed: int) -> tuple[Path, Path]:
     for part in range(order.parts):
         items = folder.items(part)
         outcomes = [
-            Outcome(one.position, error="torn")
-            if one.position == failed
-            else Outcome(one.position, "k", f'{{"vector":[{one.position}]}}')
-            for one in items
+            Outcome(item.position, error="torn")
+            if item.position == failed
+            else Outcome(item.position, "k", f'{{"vector":[{item.position}]}}')
+            for item in items
         ]
         folder.write(part, items, outcomes)
     return pictures, out
@@ -50,14 +50,14 @@ def give(source: Path, out: Path, *more: str) -> Any:
 
 
 def test_a_job_that_is_done_is_written_in_a_form_without_a_cluster(tmp_path: Path) -> None:
-    pictures, out = finished(tmp_path, failed=-1)
+    pictures, out = write_finished_job(tmp_path, failed=-1)
     assert "5 images, 0 failed" in give(pictures, out, "--format", "jsonl").output
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [line["vector"] for line in lines] == [[0], [1], [2], [3], [4]]
 
 
 def test_the_folder_of_another_command_is_refused(tmp_path: Path) -> None:
-    _, out = finished(tmp_path, failed=-1)
+    _, out = write_finished_job(tmp_path, failed=-1)
     error = give(tmp_path / "pictures/even", out).exception
     assert isinstance(error, InvalidInput)
     assert "another command" in str(error)

@@ -32,6 +32,6 @@ def test_a_problem_exits_with_1_and_json_has_what_to_do(tmp_path: Path) -> None:
     )
     code, text = run(tmp_path, "--json")
     assert code == 1
-    found = {finding["check"]: finding for finding in json.loads(text)}
-    assert found["exposure"]["level"] == "problem"
-    assert "diffsight keys create" in found["exposure"]["message"]
+    findings = {finding["check"]: finding for finding in json.loads(text)}
+    assert findings["exposure"]["level"] == "problem"
+    assert "diffsight keys create" in findings["exposure"]["message"]

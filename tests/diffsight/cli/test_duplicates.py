@@ -15,7 +15,7 @@ from training.datasets.digits import load_training_digits
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures, of three a copy that was saved smaller or as JPEG, and a file that is none."""
+    """Six pictures, smaller or JPEG copies of three of them, and a file that is no image."""
     root = tmp_path_factory.mktemp("pictures")
     digits = load_training_digits()
     for number in range(6):

@@ -12,9 +12,9 @@ from tests.training.few_shot_layouts import MAKERS
 
 
 @pytest.mark.parametrize("benchmark", MAKERS)
-def test_each_benchmark_is_measured_in_its_layout(benchmark: str, fitted_few_shot: Path, tmp_path: Path) -> None:
+def test_each_benchmark_is_measured_in_its_layout(benchmark: str, few_shot_folder: Path, tmp_path: Path) -> None:
     MAKERS[benchmark](tmp_path)
-    options = ("--benchmark", benchmark, "--shots", 2, "--episodes", 3, "--weights", fitted_few_shot / "out", "--json")
+    options = ("--benchmark", benchmark, "--shots", 2, "--episodes", 3, "--weights", few_shot_folder / "out", "--json")
     figures = json.loads(invoke("evaluate", "few-shot", tmp_path, *options))
     assert figures["episodes"] == 3
     assert 0 <= figures["mean_iou"] <= 100

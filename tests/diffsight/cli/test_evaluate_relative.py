@@ -17,7 +17,7 @@ CPU = ["--device", "cpu"]
 
 
 @pytest.fixture
-def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def added_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A models folder with a small backbone and a small network over it, which the settings name."""
     unet, seed = BACKBONES["sd21"]
     backbone = write_backbone(tmp_path / "sd21", unet, seed)
@@ -26,7 +26,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFSIGHT_MODELS_FOLDER", str(tmp_path / "models"))
 
 
-def test_an_added_model_is_measured_and_predicts(added: None, tmp_path: Path) -> None:
+def test_an_added_model_is_measured_and_predicts(added_models: None, tmp_path: Path) -> None:
     (tmp_path / "nyu/kitchen_1").mkdir(parents=True)
     Image.new("RGB", (64, 48), "grey").save(tmp_path / "nyu/kitchen_1/rgb_1.jpg")
     metres = np.tile(np.linspace(1000, 4000, 64).astype(np.uint16), (48, 1))

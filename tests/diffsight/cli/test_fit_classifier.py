@@ -17,7 +17,7 @@ from tests.diffsight.command import diffsight
 
 
 @pytest.fixture(scope="module")
-def fitted(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def classifier_file(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The classifier that the command fitted to them."""
     file = tmp_path_factory.mktemp("fitted") / "digits.safetensors"
     done = diffsight(
@@ -32,25 +32,25 @@ def fitted(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return file
 
 
-def test_a_fitted_file_answers_on_the_command_line(digits_folder: Path, fitted: Path) -> None:
+def test_a_fitted_file_answers_on_the_command_line(digits_folder: Path, classifier_file: Path) -> None:
     images = sorted(digits_folder.rglob("*.png"))
-    done = diffsight("predict", "classifier", *images, "--classifier", fitted, "--json")
+    done = diffsight("predict", "classifier", *images, "--classifier", classifier_file, "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     pairs = zip(answer["images"], answer["answers"], strict=True)
-    right = [one["label"] == Path(image).parent.name for image, one in pairs]
+    right = [prediction["label"] == Path(image).parent.name for image, prediction in pairs]
     assert len(right) == 12
     assert np.mean(right) > 0.8
 
 
-def test_a_server_takes_the_fitted_file(server: Server, fitted: Path) -> None:
+def test_a_server_takes_the_fitted_file(server: Server, classifier_file: Path) -> None:
     headers = {"Content-Type": "application/octet-stream"}
-    taken = server.client.post("/v1/classifiers/import", content=fitted.read_bytes(), headers=headers)
+    taken = server.client.post("/v1/classifiers/import", content=classifier_file.read_bytes(), headers=headers)
     assert taken.status_code == 201, taken.text
     assert [class_["label"] for class_ in taken.json()["classes"]] == ["one", "two", "zero"]
 
 
-def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, digits_folder: Path) -> None:
+def test_a_folder_without_classes_is_an_error_of_one_line(tmp_path: Path, digits_folder: Path) -> None:
     (tmp_path / "cat").mkdir()
     for command in (("fit", "classifier", tmp_path, "--out", tmp_path / "x"), ("sweep", "features", tmp_path / "none")):
         done = diffsight(*command)

@@ -19,9 +19,9 @@ def test_a_key_is_printed_once_and_listed_without_its_secret(keys_file: dict[str
     assert "alice" in listed
     assert "valid" in listed
     assert secret not in listed
-    (one,) = json.loads(diffsight("keys", "list", "--json", **keys_file).stdout)
-    assert (one["rate_per_minute"], one["concurrency"], one["state"]) == (60, 2, "valid")
-    assert "digest" not in one
+    (key,) = json.loads(diffsight("keys", "list", "--json", **keys_file).stdout)
+    assert (key["rate_per_minute"], key["concurrency"], key["state"]) == (60, 2, "valid")
+    assert "digest" not in key
     assert diffsight("keys", "revoke", "alice", **keys_file).returncode == 0
     assert json.loads(diffsight("keys", "list", "--json", **keys_file).stdout)[0]["state"] == "revoked"
 

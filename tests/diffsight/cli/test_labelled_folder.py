@@ -31,7 +31,7 @@ def test_images_are_labelled_by_the_folder_they_are_in(folder: Path) -> None:
     assert files == [("cat/1.jpg", "cat"), ("deep/cat/2.PNG", "cat"), ("dog/1.bmp", "dog")]
 
 
-def test_what_is_no_folder_of_classes_is_refused(folder: Path) -> None:
+def test_a_folder_without_classes_is_refused(folder: Path) -> None:
     for place in (folder / "nowhere", folder / "deep"):
         with pytest.raises(InvalidInput):
             list_labelled_files(place)

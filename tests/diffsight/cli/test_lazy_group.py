@@ -1,4 +1,4 @@
-"""Groups import a command when it is wanted."""
+"""Groups import a command when it is called."""
 
 from __future__ import annotations
 

@@ -33,6 +33,6 @@ def test_a_head_is_opened_by_its_task_alone() -> None:
         open_head(bare, open_engine(bare), depth.TASK)
 
 
-def test_nobody_watches_a_bar_where_there_is_no_terminal() -> None:
+def test_without_a_terminal_there_is_no_progress_bar() -> None:
     items = [1, 2, 3]
     assert list(progress(items)) == items

@@ -1,4 +1,4 @@
-"""`diffsight models` as it is installed: add, list, check, remove, and what it says when that cannot be."""
+"""`diffsight models` as it is installed: add, list, check, remove, and their errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_model_is_added_by_the_command_and_added_twice(tmp_path: Path) -> None
     assert entry["source"] == str(file)
 
 
-def test_the_list_tells_what_was_added_and_what_is_served(folder: Path) -> None:
+def test_the_list_shows_what_was_added_and_what_is_served(folder: Path) -> None:
     done = diffsight("models", "list", "--json", DIFFSIGHT_MODELS_FOLDER=str(folder), DIFFSIGHT_BACKBONE="sd15")
     listed = {line["backbone"]: line for line in json.loads(done.stdout)}
     assert {name: entry["served"] for name, entry in listed.items()} == {
@@ -53,7 +53,7 @@ def test_the_list_tells_what_was_added_and_what_is_served(folder: Path) -> None:
     assert "commercial use on request" in table
 
 
-def test_check_tells_what_is_wrong_and_fails(folder: Path) -> None:
+def test_check_reports_what_is_wrong_and_fails(folder: Path) -> None:
     file = folder / "diffews/weights/unet/config.json"
     file.write_text(file.read_text().replace("40", "41", 1))
     done = diffsight("models", "check", "--models-folder", folder)
@@ -70,7 +70,7 @@ def test_remove_asks_first_and_keeps_what_is_served(folder: Path) -> None:
     assert_one_line_error(diffsight("models", "remove", "none", *place), "no model 'none'", "diffews, sd15")
     refused = diffsight("models", "remove", "sd15", "--yes", *place, DIFFSIGHT_BACKBONE="sd15")
     assert_one_line_error(refused, "the settings serve 'sd15'", "--force")
-    # Nobody answers.
+    # There is no answer on standard input.
     assert diffsight("models", "remove", "sd15", *place).returncode == 1
     assert (folder / "sd15/model.json").is_file()
     assert diffsight("models", "remove", "sd15", "--yes", "--force", *place, DIFFSIGHT_BACKBONE="sd15").returncode == 0

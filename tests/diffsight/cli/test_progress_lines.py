@@ -1,4 +1,4 @@
-"""Lines of progress: only of long work, and only where no person watches."""
+"""Lines of progress: only of long work, and only without a terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_long_work_writes_lines_and_short_work_none(capsys: pytest.CaptureFixtur
     assert all(line.startswith(f"{PREFIX}3 of 9 images, ") for line in lines)
 
 
-def test_nothing_is_written_where_there_is_nothing_to_say_or_a_terminal(
+def test_no_line_is_written_without_news_or_to_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     described = threading.Event()

@@ -30,7 +30,7 @@ def test_serving_other_machines_without_a_key_is_refused(keys_file: dict[str, st
 
 
 @pytest.mark.parametrize("way_out", ["a key", "the setting"])
-def test_each_way_out_lets_it_start(keys_file: dict[str, str], way_out: str) -> None:
+def test_a_key_or_the_setting_lets_the_server_start(keys_file: dict[str, str], way_out: str) -> None:
     headers = {}
     environment = {**os.environ, **keys_file, "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
     if way_out == "a key":

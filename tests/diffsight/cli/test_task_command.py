@@ -45,13 +45,13 @@ def test_json_lines_and_pictures(pictures: list[Path], tmp_path: Path) -> None:
             assert drawn.size == (40, 30)
 
 
-def test_a_line_for_people(pictures: list[Path]) -> None:
+def test_the_answer_of_pose_is_a_line_for_people(pictures: list[Path]) -> None:
     done = diffsight("predict", "pose", pictures[0], "--backbone", PUBLISHED, **SMALL)
     assert done.returncode == 0, done.stderr
     assert "1 person by whole_image" in done.stdout
 
 
-def test_a_box_that_is_none(pictures: list[Path]) -> None:
+def test_a_box_of_three_numbers_is_refused(pictures: list[Path]) -> None:
     assert_one_line_error(diffsight("predict", "pose", pictures[0], "--box", "1,2,3"), "--box", "'1,2,3'")
 
 
@@ -99,7 +99,7 @@ def test_features_writes_one_row_an_image(pictures: list[Path], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("file", "message"), [("map.png", "several forms with the suffix '.png'"), ("map.tif", "no form with the suffix")]
 )
-def test_a_suffix_that_does_not_tell_the_form_is_refused(pictures: list[Path], file: str, message: str) -> None:
+def test_a_suffix_of_no_form_is_refused(pictures: list[Path], file: str, message: str) -> None:
     done = diffsight("predict", "depth", pictures[0], "--out", file)
     assert_one_line_error(done, "--out", message, "--png16 map.png", "--overlay map.png")
 
@@ -133,7 +133,7 @@ def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_labels_that_are_close_enough_tie(pictures: list[Path]) -> None:
-    # So sure that eight blocks can drop nobody.
+    # A confidence at which eight blocks drop no label.
     options = ["--labels", "zero,one", "--indifference", "10", "--confidence", "0.9999999", "--json"]
     done = diffsight("predict", "zero-shot", pictures[0], *options)
     assert done.returncode == 0, done.stderr

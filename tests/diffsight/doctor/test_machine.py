@@ -1,4 +1,4 @@
-"""What the doctor says of the machine: nothing if all is well, and what to do for each thing that is wrong."""
+"""The doctor's findings on the machine: none if all is well, and the next step for each problem."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OLD_DRIVER = Nvidia(gpus=1, driver="535.104.05", cuda="13.0", usable=0)
 
 
 def problems(
-    folder: Path, nvidia: Nvidia = NO_GPU, free: int = 10**12, now: float | None = None, **given: Any
+    folder: Path, nvidia: Nvidia = NO_GPU, free: int = 10**12, now: float | None = None, **changes: Any
 ) -> list[Finding]:
-    settings = load_settings(**{"data_folder": folder, "models_folder": folder / "models", **given})
-    found = list(check_machine(settings, nvidia=nvidia, free=lambda _: free, now=now))
-    assert {"device", "exposure", "clock"} <= {finding.check for finding in found}
-    return [finding for finding in found if finding.level == "problem"]
+    settings = load_settings(**{"data_folder": folder, "models_folder": folder / "models", **changes})
+    findings = list(check_machine(settings, nvidia=nvidia, free=lambda _: free, now=now))
+    assert {"device", "exposure", "clock"} <= {finding.check for finding in findings}
+    return [finding for finding in findings if finding.level == "problem"]
 
 
 def test_a_machine_that_is_well_has_no_problem(tmp_path: Path) -> None:
@@ -31,29 +31,29 @@ def test_a_machine_that_is_well_has_no_problem(tmp_path: Path) -> None:
 
 
 def test_a_driver_that_is_too_old_is_a_problem_with_auto_too(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, OLD_DRIVER)
-    assert "535.104.05 is too old for CUDA 13.0" in found.message
-    assert "580 or newer" in found.hint
-    assert "->" in found.as_text()
+    (finding,) = problems(tmp_path, OLD_DRIVER)
+    assert "535.104.05 is too old for CUDA 13.0" in finding.message
+    assert "580 or newer" in finding.hint
+    assert "->" in finding.as_text()
 
 
 def test_a_full_disk_is_a_problem_of_each_folder_on_it(tmp_path: Path) -> None:
-    found = problems(tmp_path, free=10**6)
-    assert [finding.check for finding in found] == ["disk of the data folder", "disk of the models folder"]
+    findings = problems(tmp_path, free=10**6)
+    assert [finding.check for finding in findings] == ["disk of the data folder", "disk of the models folder"]
 
 
 def test_a_server_that_is_open_without_keys_is_a_problem(tmp_path: Path) -> None:
     keys = {"keys_file": tmp_path / "none.json"}
-    (found,) = problems(tmp_path, host="0.0.0.0", access=keys)
-    assert "no API key" in found.message
-    (found,) = problems(tmp_path, host="0.0.0.0", access={**keys, "allow_anonymous": True})
-    assert "open to other machines" in found.message
+    (finding,) = problems(tmp_path, host="0.0.0.0", access=keys)
+    assert "no API key" in finding.message
+    (finding,) = problems(tmp_path, host="0.0.0.0", access={**keys, "allow_anonymous": True})
+    assert "open to other machines" in finding.message
     assert not problems(tmp_path, access={**keys, "allow_anonymous": True})
 
 
 def test_a_clock_that_is_years_behind_is_a_problem(tmp_path: Path) -> None:
-    (found,) = problems(tmp_path, now=0.0)
-    assert (found.check, found.level) == ("clock", "problem")
+    (finding,) = problems(tmp_path, now=0.0)
+    assert (finding.check, finding.level) == ("clock", "problem")
 
 
 def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
@@ -61,9 +61,9 @@ def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     folder.mkdir()
     folder.chmod(0o500)
     place = Path("/proc") if os.getuid() == 0 else folder  # the superuser may write everywhere but there
-    found = find_rights("data folder", place)
-    assert has_problem([found])
-    assert "set another folder" in found.hint
+    finding = find_rights("data folder", place)
+    assert has_problem([finding])
+    assert "set another folder" in finding.hint
 
 
 @pytest.mark.parametrize("level", ["ok", "warning"])

@@ -23,8 +23,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_model_that_is_whole_is_verified_and_fits(folder: Path) -> None:
-    found = list(check_models(load_settings(models_folder=folder), CPU))
-    assert [(finding.check, finding.level) for finding in found] == [("model sd15", "ok"), ("memory", "ok")]
+    findings = list(check_models(load_settings(models_folder=folder), CPU))
+    assert [(finding.check, finding.level) for finding in findings] == [("model sd15", "ok"), ("memory", "ok")]
 
 
 def test_a_damaged_file_is_a_problem_that_names_the_model(folder: Path) -> None:
@@ -33,9 +33,9 @@ def test_a_damaged_file_is_a_problem_that_names_the_model(folder: Path) -> None:
     content[-1] ^= 1
     file.chmod(0o600)
     file.write_bytes(content)
-    found = next(iter(check_models(load_settings(models_folder=folder), CPU)))
-    assert (found.check, found.level) == ("model sd15", "problem")
-    assert "diffsight models remove sd15" in found.hint
+    finding = next(iter(check_models(load_settings(models_folder=folder), CPU)))
+    assert (finding.check, finding.level) == ("model sd15", "problem")
+    assert "diffsight models remove sd15" in finding.hint
 
 
 def test_models_that_do_not_fit_together_are_a_warning(folder: Path) -> None:

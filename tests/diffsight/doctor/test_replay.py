@@ -1,4 +1,4 @@
-"""Every task has a recorded answer, heads agree with it, and one that does not is a problem."""
+"""Every task has a recorded answer, heads agree with it, and a difference is a problem."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.tasks import TASKS
 CPU = torch.device("cpu")
 QUICK = tuple(case for case in CASES if case.task in ("depth", "pose", "features"))
 WITHOUT_RECORD = {"depth-relative", "normals", "classifier"}
-"""Tasks that no weights ship for, and one that needs what callers made."""
+"""Tasks without shipped weights, and one that needs an object of a caller."""
 
 
 def test_every_task_has_a_recorded_answer_in_a_small_file() -> None:
@@ -34,29 +34,29 @@ def test_heads_agree_with_the_record_and_one_that_does_not_is_a_problem(
     write_tensors(recorded, tmp_path / "answers.safetensors")
     monkeypatch.setattr(replay, "RECORD", tmp_path / "answers.safetensors")
     monkeypatch.setattr(replay, "CASES", QUICK)
-    found = {answer.check: answer for answer in check_answers(load_settings(device="cpu"), CPU, torch.float32)}
-    assert {check: one.level for check, one in found.items()} == {
+    findings = {answer.check: answer for answer in check_answers(load_settings(device="cpu"), CPU, torch.float32)}
+    assert {check: finding.level for check, finding in findings.items()} == {
         "answer of depth": "ok",
         "answer of pose": "problem",
         "answer of features": "ok",
     }
-    assert "0.5 pixels, tolerance 0.01" in found["answer of pose"].message
+    assert "0.5 pixels, tolerance 0.01" in findings["answer of pose"].message
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_all_heads_agree_with_the_record(kind: torch.dtype) -> None:
-    found = list(check_answers(load_settings(device="cpu"), CPU, kind))
-    assert [one.message for one in found if one.level != "ok"] == []
-    assert len(found) == len(CASES)
+    findings = list(check_answers(load_settings(device="cpu"), CPU, kind))
+    assert [finding.message for finding in findings if finding.level != "ok"] == []
+    assert len(findings) == len(CASES)
 
 
 def test_a_damaged_record_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "RECORD", tmp_path / "none.safetensors")
-    (found,) = check_answers(load_settings(device="cpu"), CPU, torch.float32)
-    assert found.level == "problem"
-    assert "install the package again" in found.hint
+    (finding,) = check_answers(load_settings(device="cpu"), CPU, torch.float32)
+    assert finding.level == "problem"
+    assert "install the package again" in finding.hint
 
 
 def test_errors_are_by_each_measure() -> None:

@@ -40,5 +40,5 @@ def picture(seed: int, height: int = 50, width: int = 70) -> NDArray[np.uint8]:
 def disc(height: int = 50, width: int = 70) -> NDArray[np.bool_]:
     """Its mask."""
     rows, columns = np.mgrid[:height, :width]
-    found: NDArray[np.bool_] = (rows - height // 2) ** 2 + (columns - width // 3) ** 2 < 12**2
-    return found
+    mask: NDArray[np.bool_] = (rows - height // 2) ** 2 + (columns - width // 3) ** 2 < 12**2
+    return mask

@@ -27,11 +27,11 @@ def banks(engine: DirectEngine, *seeds: int, form: BankForm = "keys_values") -> 
     return complete(support_banks(engine, [picture(seed) for seed in seeds], masks, size=64, form=form))
 
 
-def close(one: Bank, other: Bank, atol: float = 2e-4) -> None:
-    found, expected = bank_tensors(one), bank_tensors(other)
-    assert found.keys() == expected.keys()
-    for name, tensor in found.items():
-        torch.testing.assert_close(tensor, expected[name], atol=atol, rtol=1e-4)
+def close(bank: Bank, expected_bank: Bank, atol: float = 2e-4) -> None:
+    tensors, expected_tensors = bank_tensors(bank), bank_tensors(expected_bank)
+    assert tensors.keys() == expected_tensors.keys()
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, expected_tensors[name], atol=atol, rtol=1e-4)
 
 
 def test_a_bank_holds_every_self_attention_of_the_network(engine: DirectEngine) -> None:
@@ -49,9 +49,9 @@ def test_no_support_sees_another(engine: DirectEngine) -> None:
 def test_the_mask_changes_the_bank(engine: DirectEngine) -> None:
     other = ~disc()
     masks = [disc().astype(np.uint8), other.astype(np.uint8)]
-    one, two = complete(support_banks(engine, [picture(1)] * 2, masks, size=64))
-    for name, tensor in bank_tensors(one).items():
-        assert not torch.allclose(tensor, bank_tensors(two)[name], atol=1e-3)
+    bank, other_bank = complete(support_banks(engine, [picture(1)] * 2, masks, size=64))
+    for name, tensor in bank_tensors(bank).items():
+        assert not torch.allclose(tensor, bank_tensors(other_bank)[name], atol=1e-3)
 
 
 def test_the_bank_of_a_set_is_its_members_in_order(engine: DirectEngine) -> None:
@@ -87,8 +87,8 @@ def test_sampling_draws_one_images_worth_by_the_seed_alone(engine: DirectEngine,
     for layer in drawn:
         parts = [part for part in ("key", "value", "hidden") if f"{layer}.{part}" in pool]
         rows = torch.cat([bank_tensors(drawn)[f"{layer}.{part}"] for part in parts], dim=1)
-        known = torch.cat([pool[f"{layer}.{part}"] for part in parts], dim=1)
-        assert set(map(tuple, rows.tolist())) <= set(map(tuple, known.tolist()))
+        all_rows = torch.cat([pool[f"{layer}.{part}"] for part in parts], dim=1)
+        assert set(map(tuple, rows.tolist())) <= set(map(tuple, all_rows.tolist()))
 
 
 def test_both_forms_do_not_mix(engine: DirectEngine) -> None:

@@ -1,4 +1,4 @@
-"""Episodes and scores beyond what the fixtures hold."""
+"""Episodes of cases that the fixtures do not have."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def test_a_query_never_supports_itself() -> None:
 
 def test_lvis_takes_the_classes_in_turn() -> None:
     names = {0: ["a", "b"], 1: ["c", "d"], 2: ["e", "f"]}
-    found = draw_episodes(names, [0, 1, 2], 1, 7, np.random.RandomState(0), in_turn=True)
-    assert [one.class_id for one in found] == [0, 1, 2, 0, 1, 2, 0]
+    episodes = draw_episodes(names, [0, 1, 2], 1, 7, np.random.RandomState(0), in_turn=True)
+    assert [episode.class_id for episode in episodes] == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_a_short_list_is_gone_through_again() -> None:
-    found = list_episodes([("a", 1), ("b", 1)], 1, 5, np.random.RandomState(0))
-    assert [one.query for one in found] == ["a", "b", "a", "b", "a"]
+    episodes = list_episodes([("a", 1), ("b", 1)], 1, 5, np.random.RandomState(0))
+    assert [episode.query for episode in episodes] == ["a", "b", "a", "b", "a"]
 
 
 def test_a_class_of_one_image_has_no_episode() -> None:

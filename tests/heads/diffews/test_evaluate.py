@@ -45,8 +45,8 @@ def test_every_pixel_is_counted_once_or_ignored(results: list[EpisodeResult]) ->
 
 
 def test_scores_are_those_of_the_summed_areas(results: list[EpisodeResult]) -> None:
-    found = scores_of(results, [5, 6])
+    scores = scores_of(results, [5, 6])
     intersection = sum(int(result.intersection[1]) for result in results)
     union = sum(int(result.union[1]) for result in results)
-    assert found.class_iou == pytest.approx((intersection / union, 0.0))
-    assert found.mean_iou == pytest.approx(50 * intersection / union)
+    assert scores.class_iou == pytest.approx((intersection / union, 0.0))
+    assert scores.mean_iou == pytest.approx(50 * intersection / union)

@@ -1,4 +1,4 @@
-"""What the network sees, and which masks are refused."""
+"""The network's input, and which masks are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_masks_become_white_on_black() -> None:
         (np.ones((50, 70, 3), bool), "its image 70 x 50"),
     ],
 )
-def test_a_mask_that_cannot_be_meant_is_refused(mask: NDArray[np.bool_], message: str) -> None:
+def test_an_empty_mask_or_one_of_another_shape_is_refused(mask: NDArray[np.bool_], message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as refused:
         check_mask(mask, picture(1), 64, "supports.2.mask")
     assert refused.value.field == "supports.2.mask"
@@ -56,6 +56,6 @@ def test_an_object_that_vanishes_in_the_resize_is_refused() -> None:
         check_mask(mask, image, 64, "mask")
 
 
-def test_a_picture_that_is_none_is_refused() -> None:
+def test_an_array_that_is_no_picture_is_refused() -> None:
     with pytest.raises(InvalidInput):
         pixel_values(np.zeros((5, 5), np.uint8), 64)

@@ -10,7 +10,7 @@ from heads.diffews.published import PUBLISHED
 
 @pytest.mark.parametrize("ending", [".safetensors", ".bin"])
 @pytest.mark.parametrize("folder", ["unet/", "", "unet/unet/"])
-def test_it_is_found_as_the_original_loaders_find_it(folder: str, ending: str) -> None:
+def test_the_files_are_found_in_the_folders_of_the_original_loaders(folder: str, ending: str) -> None:
     names = {f"{folder}config.json", f"{folder}diffusion_pytorch_model{ending}"}
     assert set(PUBLISHED[0].select_files({*names, "README.md"}, "here")) == names
 

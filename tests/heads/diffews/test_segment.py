@@ -1,4 +1,4 @@
-"""Queries: the same mask by every way to the bank, in the original image's pixels; several concepts in one map."""
+"""Queries: the same mask from every form of the bank, in the original image's pixels; several concepts in one map."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ QUERY = picture(9, 60, 40)
 
 
 def strengths(engine: DirectEngine, bank: Bank) -> NDArray[np.float32]:
-    found = complete(segment_concepts(engine, QUERY, [bank], thresholds=[PUBLISHED]))
-    return found[0].strength
+    masks = complete(segment_concepts(engine, QUERY, [bank], thresholds=[PUBLISHED]))
+    return masks[0].strength
 
 
 @pytest.mark.parametrize("form", ["keys_values", "hidden_states"])
@@ -37,11 +37,11 @@ def test_a_bank_gives_what_its_pictures_give(engine: DirectEngine, form: BankFor
 
 
 def test_concepts_of_different_shots_share_a_batch_and_do_not_mix(engine: DirectEngine) -> None:
-    one, three = banks(engine, 1)[0], concatenate_banks(banks(engine, 2, 3, 4))
-    both = complete(mask_pictures(engine, QUERY, [one, three], size=64))
-    for got, bank in zip(both, (one, three), strict=True):
+    one_shot, three_shots = banks(engine, 1)[0], concatenate_banks(banks(engine, 2, 3, 4))
+    both = complete(mask_pictures(engine, QUERY, [one_shot, three_shots], size=64))
+    for together, bank in zip(both, (one_shot, three_shots), strict=True):
         alone = complete(mask_pictures(engine, QUERY, [bank], size=64))[0]
-        assert int((got.int() - alone.int()).abs().max()) <= 1
+        assert int((together.int() - alone.int()).abs().max()) <= 1
     assert not torch.equal(both[0], both[1])
 
 
@@ -67,10 +67,10 @@ def test_at_the_networks_size_the_mask_is_the_originals() -> None:
     rgb[:, 0, 0] = 200
     rgb[:, 1, 1] = 51  # over a quarter of the largest
     rgb[:, 2, 2] = 50  # a quarter: not over it
-    found = concept_mask(rgb, 4, 4, PUBLISHED)
-    assert np.argwhere(found.mask).tolist() == [[0, 0], [1, 1]]
-    assert found.presence == pytest.approx(200 / 255)
-    assert found.cut == pytest.approx(50 / 255)
+    result = concept_mask(rgb, 4, 4, PUBLISHED)
+    assert np.argwhere(result.mask).tolist() == [[0, 0], [1, 1]]
+    assert result.presence == pytest.approx(200 / 255)
+    assert result.cut == pytest.approx(50 / 255)
 
 
 def test_only_the_absolute_threshold_can_say_not_there() -> None:

@@ -1,4 +1,4 @@
-"""Where the object begins: levels, their mean, and thresholds that cannot be."""
+"""Thresholds of the mask: levels, their mean, and thresholds that are refused."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def test_an_absolute_threshold_may_leave_nothing() -> None:
 
 
 @pytest.mark.parametrize(("kind", "value"), [("relative", 0.0), ("absolute", 1.0), ("other", 0.5)])
-def test_a_threshold_that_cannot_be_is_refused(kind: str, value: float) -> None:
+def test_an_invalid_threshold_is_refused(kind: str, value: float) -> None:
     with pytest.raises(InvalidInput):
         Threshold(kind, value)  # type: ignore[arg-type]

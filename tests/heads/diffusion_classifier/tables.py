@@ -37,16 +37,16 @@ def races(table: NDArray[np.float64], seeds: Iterable[int], layout: Layout = LAY
     """A race for each seed's order of blocks."""
 
     async def run() -> list[Race]:
-        found = []
+        finished = []
         for seed in seeds:
             order = np.random.default_rng(seed).permutation(layout.blocks).tolist()
             members = [(index,) for index in range(len(table))]
-            found.append(await anytime_race(errors_from(table), members, layout, order, **options))
-        return found
+            finished.append(await anytime_race(errors_from(table), members, layout, order, **options))
+        return finished
 
     return complete(run())
 
 
-def wrong(found: Iterable[Race], best: int) -> Iterator[Race]:
+def wrong(finished: Iterable[Race], best: int) -> Iterator[Race]:
     """The races whose answer is not `best`."""
-    return (race for race in found if race.elimination.leader != best)
+    return (race for race in finished if race.elimination.leader != best)

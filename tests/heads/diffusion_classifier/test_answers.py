@@ -1,4 +1,4 @@
-"""A posterior as an answer: the order of labels, and what a progress leaves out."""
+"""A posterior as an answer: the order of labels, and the fields of a progress event."""
 
 from __future__ import annotations
 

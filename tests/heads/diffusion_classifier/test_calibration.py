@@ -1,4 +1,4 @@
-"""Fitted temperatures: which answers they hold for, and what is no such file."""
+"""Fitted temperatures: which answers they apply to, and which files are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RACE = ScoringMethod(scheme="race", confidence=0.6, combine="mean")
 
 
 def calibration(revision: str) -> Calibration:
-    """Temperatures of two ways, from two images a label."""
+    """Temperatures of two losses, fitted to two images a label."""
     logits = np.array([[0.0, -8.0], [-3.0, 0.0], [0.0, -5.0], [0.0, -6.0]])
     truth = np.array([0, 1, 0, 1])
     return Calibration(
@@ -41,7 +41,7 @@ def calibration(revision: str) -> Calibration:
 
 
 @pytest.fixture(scope="module")
-def calibrated(server: Server, start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Server:
+def calibrated_server(server: Server, start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server with temperatures for its own weights."""
     file = tmp_path_factory.mktemp("calibration") / "zero-shot.json"
     file.write_text(calibration(server.state.models.backbone.revision).model_dump_json())
@@ -85,29 +85,33 @@ def test_a_fit_to_scaled_logits_is_scaled() -> None:
     ],
 )
 def test_an_answer_is_calibrated_where_it_was_found_as_the_fit_was(
-    calibrated: Server, png: bytes, options: dict[str, Any], fit: int | None, holds: bool
+    calibrated_server: Server, png: bytes, options: dict[str, Any], fit: int | None, holds: bool
 ) -> None:
-    answer = calibrated.client.post(ROUTE, json=request_body(png, **options)).json()
-    fits = calibration_of(calibrated)
+    answer = calibrated_server.client.post(ROUTE, json=request_body(png, **options)).json()
+    fits = calibration_of(calibrated_server)
     assert fits is not None
     assert answer["temperature"] == (1.0 if fit is None else fits.fits[fit].temperature)
     assert answer["calibrated"] is holds
 
 
-def test_a_temperature_of_one_s_own_comes_first(calibrated: Server, png: bytes) -> None:
-    answer = calibrated.client.post(ROUTE, json=request_body(png, temperature=3.5)).json()
+def test_the_requests_own_temperature_comes_first(calibrated_server: Server, png: bytes) -> None:
+    answer = calibrated_server.client.post(ROUTE, json=request_body(png, temperature=3.5)).json()
     assert (answer["temperature"], answer["calibrated"]) == (3.5, False)
 
 
-def test_every_place_that_answers_zero_shot_says_so(calibrated: Server, png: bytes) -> None:
-    seen = calibrated.client.post("/v1/perceive", json={**request_body(png), "tasks": ["zero_shot"]}).json()
+def test_every_place_that_answers_zero_shot_says_so(calibrated_server: Server, png: bytes) -> None:
+    seen = calibrated_server.client.post("/v1/perceive", json={**request_body(png), "tasks": ["zero_shot"]}).json()
     assert seen["zero_shot"]["calibrated"] is True
-    (task,) = [task for task in calibrated.client.get("/v1/models").json()["tasks"] if task["task"] == "zero-shot"]
-    fits = calibration_of(calibrated)
+    (task,) = [
+        task for task in calibrated_server.client.get("/v1/models").json()["tasks"] if task["task"] == "zero-shot"
+    ]
+    fits = calibration_of(calibrated_server)
     assert fits is not None
     assert (task["defaults"]["calibrated"], task["defaults"]["temperature"]) == (True, fits.fits[0].temperature)
     for options, temperature in (({}, fits.fits[0].temperature), ({"loss": "l1"}, 1.0)):
-        parameters = asyncio.run(complete_parameters(calibrated.state, "zero-shot", {"labels": ["a"], **options}))
+        parameters = asyncio.run(
+            complete_parameters(calibrated_server.state, "zero-shot", {"labels": ["a"], **options})
+        )
         assert parameters["temperature"] == temperature
 
 
@@ -119,7 +123,7 @@ def test_temperatures_of_other_weights_are_an_error_at_start_up(start_server: St
     assert "fit it again" in str(failed)
 
 
-def test_what_is_no_calibration_is_named_by_place(tmp_path: Path) -> None:
+def test_an_invalid_calibration_is_reported_with_its_place(tmp_path: Path) -> None:
     good = json.loads(calibration("any").model_dump_json())
     bad = {
         "missing.json": None,

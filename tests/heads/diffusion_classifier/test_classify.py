@@ -20,10 +20,10 @@ QUICK = Schedule((3, 6), (2, 1))
 
 
 def test_the_same_request_gets_the_same_answer(engine: DirectEngine) -> None:
-    one, two = (complete(classify(engine, IMAGE, ["cat", "dog", "horse"], schedule=QUICK)) for _ in range(2))
-    assert one.label == two.label
-    assert one.probabilities == two.probabilities
-    assert one.mean_errors == two.mean_errors
+    first, second = (complete(classify(engine, IMAGE, ["cat", "dog", "horse"], schedule=QUICK)) for _ in range(2))
+    assert first.label == second.label
+    assert first.probabilities == second.probabilities
+    assert first.mean_errors == second.mean_errors
 
 
 def test_the_order_of_labels_does_not_matter(engine: DirectEngine) -> None:
@@ -35,11 +35,11 @@ def test_the_order_of_labels_does_not_matter(engine: DirectEngine) -> None:
 
 
 def test_the_answer_has_the_highest_probability(engine: DirectEngine) -> None:
-    found = complete(classify(engine, IMAGE, ["cat", "dog", "horse", "tree"], schedule=QUICK))
-    assert found.probabilities[found.labels.index(found.label)] == max(found.probabilities)
-    assert sum(found.probabilities) == pytest.approx(1)
-    assert found.rounds_survived[found.labels.index(found.label)] == 2
-    assert not found.calibrated
+    posterior = complete(classify(engine, IMAGE, ["cat", "dog", "horse", "tree"], schedule=QUICK))
+    assert posterior.probabilities[posterior.labels.index(posterior.label)] == max(posterior.probabilities)
+    assert sum(posterior.probabilities) == pytest.approx(1)
+    assert posterior.rounds_survived[posterior.labels.index(posterior.label)] == 2
+    assert not posterior.calibrated
 
 
 def test_a_higher_temperature_flattens(engine: DirectEngine) -> None:
@@ -53,14 +53,14 @@ def test_a_higher_temperature_flattens(engine: DirectEngine) -> None:
 
 def test_the_best_of_several_templates_speaks_for_a_label(engine: DirectEngine) -> None:
     templates = ("a photo of a {}.", "a sketch of the {}.")
-    found = complete(classify(engine, IMAGE, ["cat", "dog"], templates=templates, schedule=Schedule((4,), (1,))))
+    posterior = complete(classify(engine, IMAGE, ["cat", "dog"], templates=templates, schedule=Schedule((4,), (1,))))
     alone = [
         complete(classify(engine, IMAGE, ["cat", "dog"], templates=(template,), schedule=Schedule((4,), (1,))))
         for template in templates
     ]
     best = [min(errors) for errors in zip(*[result.mean_errors for result in alone], strict=True)]
-    np.testing.assert_allclose(found.mean_errors, best, atol=1e-5)
-    assert found.rows == 16
+    np.testing.assert_allclose(posterior.mean_errors, best, atol=1e-5)
+    assert posterior.rows == 16
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_best_of_several_templates_speaks_for_a_label(engine: DirectEngine) 
         ({"temperature": 0.0}, "temperature", "0.0"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_with_the_field(
+def test_invalid_options_are_refused_with_the_field(
     engine: DirectEngine, changes: dict[str, Any], field: str, part: str
 ) -> None:
     options: dict[str, Any] = {"labels": ["cat", "dog"], "schedule": QUICK, **changes}
@@ -104,20 +104,20 @@ def test_the_race_in_full_is_the_schedule_of_one_round(engine: DirectEngine) -> 
     np.testing.assert_allclose(raced.probabilities, scheduled.probabilities, atol=1e-4)
 
 
-def test_the_race_tells_who_was_dropped_when(engine: DirectEngine) -> None:
+def test_the_race_reports_when_each_label_was_dropped(engine: DirectEngine) -> None:
     labels = ["cat", "dog", "horse", "tree"]
-    found = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
+    posterior = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
     again = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
-    assert (found.label, found.rows, found.probabilities) == (again.label, again.rows, again.probabilities)
-    assert {entry.label for entry in found.dropped} | {found.label} | set(found.tied) == set(labels)
-    assert [entry.rows for entry in found.dropped] == sorted(entry.rows for entry in found.dropped)
-    assert found.dropped[-1].rows == found.rows
-    assert found.confidence is not None
-    assert found.confidence >= 0.6
-    assert found.probabilities[labels.index(found.label)] == max(found.probabilities)
+    assert (posterior.label, posterior.rows, posterior.probabilities) == (again.label, again.rows, again.probabilities)
+    assert {entry.label for entry in posterior.dropped} | {posterior.label} | set(posterior.tied) == set(labels)
+    assert [entry.rows for entry in posterior.dropped] == sorted(entry.rows for entry in posterior.dropped)
+    assert posterior.dropped[-1].rows == posterior.rows
+    assert posterior.confidence is not None
+    assert posterior.confidence >= 0.6
+    assert posterior.probabilities[labels.index(posterior.label)] == max(posterior.probabilities)
 
 
-def test_a_budget_ends_the_race_with_what_it_knows(engine: DirectEngine) -> None:
+def test_a_race_that_its_budget_ends_answers_with_its_evidence(engine: DirectEngine) -> None:
     labels = ["cat", "dog", "horse"]
     capped = complete(classify_anytime(engine, IMAGE, labels, confidence=1, budget=Budget(rows=50)))
     assert (capped.stopped, capped.rows) == ("budget", 48)
@@ -133,17 +133,17 @@ def test_a_budget_ends_the_race_with_what_it_knows(engine: DirectEngine) -> None
 def test_labels_with_the_same_tokens_cost_nothing_and_tie(engine: DirectEngine, procedure: Any) -> None:
     options = {"schedule": QUICK} if procedure is classify else {"layout": FEW}
     alone = complete(procedure(engine, IMAGE, ["cat", "dog"], **options))
-    found = complete(procedure(engine, IMAGE, ["cat", "dog", "CAT", "Dog"], **options))
-    assert (found.rows, found.label) == (alone.rows, alone.label)
-    assert found.tied == (found.label.upper() if found.label == "cat" else "Dog",)
-    assert found.probabilities[:2] == found.probabilities[2:]
-    assert sum(found.probabilities) == pytest.approx(1)
+    posterior = complete(procedure(engine, IMAGE, ["cat", "dog", "CAT", "Dog"], **options))
+    assert (posterior.rows, posterior.label) == (alone.rows, alone.label)
+    assert posterior.tied == (posterior.label.upper() if posterior.label == "cat" else "Dog",)
+    assert posterior.probabilities[:2] == posterior.probabilities[2:]
+    assert sum(posterior.probabilities) == pytest.approx(1)
 
 
 def test_a_label_alone_costs_one_block(engine: DirectEngine) -> None:
-    found = complete(classify_anytime(engine, IMAGE, ["cat", "CAT"]))
-    assert (found.label, found.confidence, found.rows, found.stopped) == ("cat", 1.0, 2, "decided")
-    assert found.tied == ("CAT",)
+    posterior = complete(classify_anytime(engine, IMAGE, ["cat", "CAT"]))
+    assert (posterior.label, posterior.confidence, posterior.rows, posterior.stopped) == ("cat", 1.0, 2, "decided")
+    assert posterior.tied == ("CAT",)
 
 
 def test_templates_are_averaged_or_race_for_themselves(engine: DirectEngine) -> None:
@@ -155,9 +155,9 @@ def test_templates_are_averaged_or_race_for_themselves(engine: DirectEngine) -> 
     pairs = list(zip(*[result.mean_errors for result in alone], strict=True))
     for combine, put_together in (("mean", np.mean), ("best_prompt", np.min)):
         options: dict[str, Any] = {"templates": templates, "combine": combine, "confidence": 1, "layout": FEW}
-        found = complete(classify_anytime(engine, IMAGE, labels, **options))
-        np.testing.assert_allclose(found.mean_errors, [put_together(pair) for pair in pairs], atol=1e-5)
-        assert found.rows == 2 * 2 * 40
+        posterior = complete(classify_anytime(engine, IMAGE, labels, **options))
+        np.testing.assert_allclose(posterior.mean_errors, [put_together(pair) for pair in pairs], atol=1e-5)
+        assert posterior.rows == 2 * 2 * 40
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""From labels to what races: merged prompts, classes by name, and labels that cannot be."""
+"""From labels to hypotheses: merged prompts, classes by name, and labels that are refused."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from heads.diffusion_classifier.hypotheses import class_number, make_hypotheses
 
 
 def test_prompts_with_equal_tokens_are_one_hypothesis(engine: DirectEngine) -> None:
-    found = make_hypotheses(engine, ["cat", "dog", "CAT"], ["a {}", "the {}"])
-    assert found.prompts == ("a cat", "the cat", "a dog", "the dog")
-    assert found.of_label == ((0, 1), (2, 3), (0, 1))
-    assert found.answers == [0, 0, 1, 1]
+    hypotheses = make_hypotheses(engine, ["cat", "dog", "CAT"], ["a {}", "the {}"])
+    assert hypotheses.prompts == ("a cat", "the cat", "a dog", "the dog")
+    assert hypotheses.of_label == ((0, 1), (2, 3), (0, 1))
+    assert hypotheses.answers == [0, 0, 1, 1]
 
 
 def test_the_mean_makes_one_hypothesis_of_a_labels_prompts(engine: DirectEngine) -> None:
-    found = make_hypotheses(engine, ["cat", "dog", "CAT"], ["a {}", "the {}"], "mean")
-    assert found.members == ((0, 1), (2, 3))
-    assert found.of_label == ((0,), (1,), (0,))
+    hypotheses = make_hypotheses(engine, ["cat", "dog", "CAT"], ["a {}", "the {}"], "mean")
+    assert hypotheses.members == ((0, 1), (2, 3))
+    assert hypotheses.of_label == ((0,), (1,), (0,))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,9 @@ def test_the_mean_makes_one_hypothesis_of_a_labels_prompts(engine: DirectEngine)
         (["word " * 200], ["a {}"], "labels"),
     ],
 )
-def test_what_cannot_race_is_refused(engine: DirectEngine, labels: list[str], templates: list[str], field: str) -> None:
+def test_invalid_labels_and_templates_are_refused(
+    engine: DirectEngine, labels: list[str], templates: list[str], field: str
+) -> None:
     with pytest.raises(InvalidInput) as caught:
         make_hypotheses(engine, labels, templates)
     assert caught.value.field == field

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.service.conftest import encoded
+from tests.service.conftest import encode_image
 from training.datasets.digits import load_held_out_digits
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def digits() -> list[bytes]:
 
     held_out = load_held_out_digits()
     chosen = [int(np.flatnonzero(held_out.labels == digit)[0]) for digit in (0, 1)]
-    return [encoded(Image.fromarray(held_out.image(index)), "PNG") for index in chosen]
+    return [encode_image(Image.fromarray(held_out.image(index)), "PNG") for index in chosen]
 
 
 def test_captions_find_their_images(server: Server, digits: list[bytes]) -> None:
@@ -61,7 +61,7 @@ def test_other_numbers_of_captions_and_images_have_no_winoground_score(server: S
         ({"captions": ["a"] * 999, "interval": "1"}, "interval"),
     ],
 )
-def test_what_cannot_be_matched_is_refused(
+def test_invalid_captions_and_intervals_are_refused(
     server: Server, digits: list[bytes], check_problem: Any, data: dict[str, Any], field: str
 ) -> None:
     problem = check_problem(server.client.post(ROUTE, files=[("image", digits[0])], data=data), 422, "invalid-input")

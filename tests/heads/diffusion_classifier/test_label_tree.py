@@ -19,7 +19,7 @@ def request_body(png: bytes, **options: Any) -> dict[str, Any]:
     return {"image": base64.b64encode(png).decode(), "tree": TREE, "confidence": 0.6, "budget": 120, **options}
 
 
-def test_the_way_down_is_reported_race_by_race(server: Server, png: bytes) -> None:
+def test_the_descent_is_reported_race_by_race(server: Server, png: bytes) -> None:
     response = server.client.post(ROUTE, json=request_body(png))
     assert response.status_code == 200, response.text
     answer = response.json()
@@ -35,7 +35,7 @@ def test_the_way_down_is_reported_race_by_race(server: Server, png: bytes) -> No
     assert answer["stopped"] in ("decided", "budget")
 
 
-def test_forms_and_streams_tell_the_same(server: Server, png: bytes) -> None:
+def test_forms_and_streams_give_the_same_answer(server: Server, png: bytes) -> None:
     body = request_body(png)
     answer = server.client.post(ROUTE, json=body).json()
     form = {"tree": json.dumps(TREE), "confidence": "0.6", "budget": "120"}
@@ -44,8 +44,8 @@ def test_forms_and_streams_tell_the_same(server: Server, png: bytes) -> None:
     parts = [part.split("\n") for part in stream.text.strip().split("\n\n")]
     events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in parts]
     assert [name for name, _ in events] == ["progress"] * (len(events) - 1) + ["answer"]
-    for one in (same, events[-1][1]):
-        assert {**one, "timing": None} == {**answer, "timing": None}
+    for other_answer in (same, events[-1][1]):
+        assert {**other_answer, "timing": None} == {**answer, "timing": None}
     assert [data["rows"] for _, data in events] == sorted(data["rows"] for _, data in events)
 
 

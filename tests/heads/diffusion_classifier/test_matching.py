@@ -35,7 +35,7 @@ def test_a_score_does_not_depend_on_the_other_captions_and_images(engine: Direct
         ([], {}, "images"),
     ],
 )
-def test_what_cannot_be_matched_is_refused(
+def test_invalid_images_and_captions_are_refused(
     engine: DirectEngine, images: Any, changes: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:

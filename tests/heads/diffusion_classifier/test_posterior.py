@@ -15,25 +15,25 @@ LABELS = ("a", "b", "c")
 
 def test_logits_are_scaled_gaps_to_the_winner() -> None:
     outcome = HypothesisOutcomes(winner=1, gaps=[0.1, 0.0, 0.3], survived=[2, 2, 2], mean_errors=[0.6, 0.5, 0.8])
-    found = distribution(outcome, THREE, LABELS, Scale(elements=10, temperature=2.0))
+    posterior = distribution(outcome, THREE, LABELS, Scale(elements=10, temperature=2.0))
     weights = [math.exp(-0.5), 1.0, math.exp(-1.5)]
-    assert found.label == "b"
-    assert found.logits == pytest.approx((-1.0, 0.0, -3.0))
-    assert found.probabilities == pytest.approx([weight / sum(weights) for weight in weights])
+    assert posterior.label == "b"
+    assert posterior.logits == pytest.approx((-1.0, 0.0, -3.0))
+    assert posterior.probabilities == pytest.approx([weight / sum(weights) for weight in weights])
 
 
 def test_the_hypothesis_that_lasted_longest_speaks_for_its_label() -> None:
     two = Hypotheses(("x", "y", "z"), ((0,), (1,), (2,)), ((0, 1), (2,)))
     outcome = HypothesisOutcomes(winner=2, gaps=[0.01, 0.2, 0.0], survived=[0, 3, 3], mean_errors=[0.1, 0.7, 0.5])
-    found = distribution(outcome, two, ("first", "second"), Scale(elements=1))
-    assert found.mean_errors == (0.7, 0.5)
-    assert found.rounds_survived == (3, 3)
+    posterior = distribution(outcome, two, ("first", "second"), Scale(elements=1))
+    assert posterior.mean_errors == (0.7, 0.5)
+    assert posterior.rounds_survived == (3, 3)
 
 
 def test_labels_of_one_hypothesis_tie() -> None:
     same = Hypotheses(("x",), ((0,),), ((0,), (0,)))
-    found = distribution(HypothesisOutcomes(0, [0.0], [1], [0.4]), same, ("cat", "CAT"), Scale(elements=4))
-    assert (found.label, found.tied, found.probabilities) == ("cat", ("CAT",), (0.5, 0.5))
+    posterior = distribution(HypothesisOutcomes(0, [0.0], [1], [0.4]), same, ("cat", "CAT"), Scale(elements=4))
+    assert (posterior.label, posterior.tied, posterior.probabilities) == ("cat", ("CAT",), (0.5, 0.5))
 
 
 def test_a_label_leaves_with_the_last_of_its_hypotheses() -> None:

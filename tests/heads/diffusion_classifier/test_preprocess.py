@@ -12,8 +12,8 @@ from heads.diffusion_classifier.preprocess import pixel_values, square
 @pytest.mark.parametrize("size", [(1, 1), (64, 64), (65, 200), (300, 7), (63, 64)])
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
 def test_any_image_becomes_a_square_of_rgb(size: tuple[int, int], mode: str) -> None:
-    found = square(Image.new(mode, size), 64)
-    assert (found.size, found.mode) == ((64, 64), "RGB")
+    image = square(Image.new(mode, size), 64)
+    assert (image.size, image.mode) == ((64, 64), "RGB")
 
 
 def test_the_middle_is_kept() -> None:

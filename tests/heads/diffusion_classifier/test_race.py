@@ -23,7 +23,7 @@ def noise(index: int) -> Tensor:
 def test_errors_are_those_of_plain_diffusers_calls(engine: DirectEngine, loss: str) -> None:
     contexts = complete(engine.embed(["a cat", "a dog"]))
     timesteps = [3, 500, 997]
-    found = complete(denoising_errors(engine, LATENTS, contexts, timesteps, noise, loss=loss))  # type: ignore[arg-type]
+    errors = complete(denoising_errors(engine, LATENTS, contexts, timesteps, noise, loss=loss))  # type: ignore[arg-type]
     unet = engine.model.variants[""].unet  # type: ignore[attr-defined]
     for which, context in enumerate(contexts):
         for place, timestep in enumerate(timesteps):
@@ -33,24 +33,24 @@ def test_errors_are_those_of_plain_diffusers_calls(engine: DirectEngine, loss: s
             difference = (noise(place) - sample).abs()
             huber = torch.where(difference < 1, 0.5 * difference**2, difference - 0.5)
             expected = {"l2": difference**2, "l1": difference, "huber": huber}[loss].mean()
-            torch.testing.assert_close(found[which, place], expected, atol=2e-5, rtol=0)
+            torch.testing.assert_close(errors[which, place], expected, atol=2e-5, rtol=0)
 
 
 def test_trials_take_consecutive_noises(engine: DirectEngine) -> None:
     indices: list[int] = []
 
-    def counted(index: int) -> Tensor:
+    def count(index: int) -> Tensor:
         indices.append(index)
         return noise(index)
 
     contexts = complete(engine.embed(["a cat", "a dog"]))
-    rounds = complete(race(engine, LATENTS, contexts, counted, Schedule((2, 6), (2, 1)), trials=3))
+    rounds = complete(race(engine, LATENTS, contexts, count, Schedule((2, 6), (2, 1)), trials=3))
     assert indices == list(range(3 * 2 + 3 * len(rounds[1].timesteps)))
 
 
 def test_a_label_alone_wins(engine: DirectEngine) -> None:
-    (one,) = complete(race(engine, LATENTS, complete(engine.embed(["a cat"])), noise, Schedule((2,), (1,))))
-    assert one.kept == (0,)
+    (outcome,) = complete(race(engine, LATENTS, complete(engine.embed(["a cat"])), noise, Schedule((2,), (1,))))
+    assert outcome.kept == (0,)
 
 
 def test_an_error_that_is_not_finite_does_not_win(engine: DirectEngine) -> None:

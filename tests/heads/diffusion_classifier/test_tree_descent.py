@@ -1,4 +1,4 @@
-"""The way down a tree of labels: where it leads, what it costs, which trees are refused."""
+"""The descent of a tree of labels: its answer, its rows, and which trees are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TREE = {"animal": ["cat", {"dog": {"hound": None, "terrier": []}}], "plant": ["t
 
 
 def ways(here: Label) -> Iterator[tuple[Label, ...]]:
-    """Every way from here to a leaf."""
+    """Every path from this node to a leaf."""
     if not here.children:
         yield (here,)
     for child in here.children:
@@ -30,7 +30,7 @@ def ways(here: Label) -> Iterator[tuple[Label, ...]]:
 
 def test_a_tree_is_read_however_it_is_written() -> None:
     root = parse_tree(TREE)
-    texts = [" > ".join(one.text for one in way[1:]) for way in ways(root)]
+    texts = [" > ".join(label.text for label in way[1:]) for way in ways(root)]
     assert texts == [
         "animal > cat",
         "animal > dog > hound",
@@ -42,7 +42,7 @@ def test_a_tree_is_read_however_it_is_written() -> None:
     assert parse_tree([{"animal": None}, "plant"]) == parse_tree({"animal": {}, "plant": []})
 
 
-def test_the_shares_of_the_error_add_up_on_every_way() -> None:
+def test_the_shares_of_the_error_add_up_on_every_path() -> None:
     root = parse_tree({"a": {"b": {"c": ["d", "e"], "f": {}}, "g": {"only": ["h", "i", {"j": ["k", "l"]}]}}, "m": {}})
     for way in ways(root):
         left, spent = 1.0, 0.0
@@ -58,24 +58,26 @@ def test_the_shares_of_the_error_add_up_on_every_way() -> None:
 
 def test_every_fork_is_won_by_the_label_that_wins_it_alone(engine: DirectEngine) -> None:
     root = parse_tree({"animal": ["cat", "dog"], "plant": ["tree", "rose"]})
-    found = complete(classify_tree(engine, IMAGE, root, confidence=1))
-    assert (found.complete, found.stopped, found.confidence) == (True, "decided", 1.0)
+    result = complete(classify_tree(engine, IMAGE, root, confidence=1))
+    assert (result.complete, result.stopped, result.confidence) == (True, "decided", 1.0)
     under: tuple[str, ...] = ()
     for level, labels in zip(
-        found.levels, [["animal", "plant"], [child.text for child in way_to(root, found).children]], strict=True
+        result.levels,
+        [["animal", "plant"], [child.text for child in way_to(root, result).children]],
+        strict=True,
     ):
         alone = complete(classify_anytime(engine, IMAGE, labels, confidence=1))
         assert level.under == under
         assert level.posterior.label == alone.label
         np.testing.assert_allclose(level.posterior.mean_errors, alone.mean_errors, atol=1e-5)
         under = (*under, alone.label)
-    assert found.path == under
-    assert found.rows == 4 * 500
+    assert result.path == under
+    assert result.rows == 4 * 500
 
 
-def way_to(root: Label, found: LabelPath) -> Label:
-    """The node above the leaf that was found."""
-    for text in found.path[:-1]:
+def way_to(root: Label, result: LabelPath) -> Label:
+    """The node above the leaf of the path."""
+    for text in result.path[:-1]:
         root = next(child for child in root.children if child.text == text)
     return root
 
@@ -93,21 +95,26 @@ def test_a_tree_of_one_level_is_the_race(engine: DirectEngine) -> None:
     assert seen[-1].path == tree.path
 
 
-def test_the_whole_way_is_as_sure_as_requested(engine: DirectEngine) -> None:
-    found = complete(classify_tree(engine, IMAGE, parse_tree(TREE), confidence=0.6))
-    assert found.complete
-    assert 0.6 <= found.confidence <= 1
-    assert found.rows == sum(level.posterior.rows for level in found.levels)
-    assert [level.under for level in found.levels] == [found.path[:depth] for depth in range(len(found.levels))]
+def test_the_whole_path_has_the_requested_confidence(engine: DirectEngine) -> None:
+    result = complete(classify_tree(engine, IMAGE, parse_tree(TREE), confidence=0.6))
+    assert result.complete
+    assert 0.6 <= result.confidence <= 1
+    assert result.rows == sum(level.posterior.rows for level in result.levels)
+    assert [level.under for level in result.levels] == [result.path[:depth] for depth in range(len(result.levels))]
 
 
 def test_a_label_without_siblings_costs_nothing(engine: DirectEngine) -> None:
-    found = complete(classify_tree(engine, IMAGE, parse_tree({"animal": {"cat": ["a lion"]}})))
-    assert (found.path, found.rows, found.levels) == (("animal", "cat", "a lion"), 0, ())
-    assert (found.complete, found.confidence, found.probability, found.stopped) == (True, 1.0, 1.0, "decided")
+    result = complete(classify_tree(engine, IMAGE, parse_tree({"animal": {"cat": ["a lion"]}})))
+    assert (result.path, result.rows, result.levels) == (("animal", "cat", "a lion"), 0, ())
+    assert (result.complete, result.confidence, result.probability, result.stopped) == (
+        True,
+        1.0,
+        1.0,
+        "decided",
+    )
 
 
-def test_a_budget_ends_the_way(engine: DirectEngine) -> None:
+def test_a_budget_ends_the_descent(engine: DirectEngine) -> None:
     root = parse_tree({"animal": {"cat": {"lion": [], "tiger": []}, "dog": []}, "plant": {"tree": [], "rose": []}})
     first = complete(classify_tree(engine, IMAGE, root, confidence=1, budget=Budget(rows=50)))
     assert (first.complete, first.stopped, first.rows, len(first.path)) == (False, "budget", 48, 1)
@@ -119,11 +126,11 @@ def test_a_budget_ends_the_way(engine: DirectEngine) -> None:
 
 
 def test_rows_that_a_race_left_over_are_spent_below(engine: DirectEngine) -> None:
-    # Two labels that are one text to the network are decided after one block.
+    # Two labels with equal tokens are decided after one block.
     root = parse_tree({"cat": {}, "CAT": {}})
-    found = complete(classify_tree(engine, IMAGE, root, budget=Budget(rows=2)))
-    assert (found.path, found.complete, found.rows) == (("cat",), True, 2)
-    assert found.levels[0].posterior.tied == ("CAT",)
+    result = complete(classify_tree(engine, IMAGE, root, budget=Budget(rows=2)))
+    assert (result.path, result.complete, result.rows) == (("cat",), True, 2)
+    assert result.levels[0].posterior.tied == ("CAT",)
 
 
 @pytest.mark.parametrize(

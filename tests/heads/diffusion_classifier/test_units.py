@@ -51,7 +51,7 @@ def test_the_order_is_a_permutation_that_the_content_decides() -> None:
     assert order == visiting_order(b"picture", 250) != visiting_order(b"another", 250)
 
 
-def test_looks_that_the_rows_cannot_reach_are_not_paid_for() -> None:
+def test_looks_beyond_the_budget_of_rows_are_left_out() -> None:
     layout = default_layout(10)
     assert layout == Layout(500, 250, (8, 16, 32, 64, 128))
     # 160 rows to the first look; 115 more are 28 blocks of two labels.

@@ -1,4 +1,4 @@
-"""The terms of the variational bound, at values that can be worked out by hand."""
+"""The terms of the variational bound, at values computed by hand."""
 
 from __future__ import annotations
 

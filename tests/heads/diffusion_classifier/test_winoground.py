@@ -11,14 +11,18 @@ TIE = [[1.0, 1.0], [1.0, 1.0]]
 
 
 def test_a_tie_is_wrong() -> None:
-    found = correct(torch.tensor([RIGHT, TIE]))
-    assert all(right.tolist() == [True, False] for right in found.values())
+    by_score = correct(torch.tensor([RIGHT, TIE]))
+    assert all(right.tolist() == [True, False] for right in by_score.values())
 
 
 def test_text_and_image_scores_are_different_questions() -> None:
     # Each caption prefers its image, but image 1 is easy whatever the caption says.
-    found = correct(torch.tensor([[[2.0, 3.0], [1.0, 4.0]]]))
-    assert (found["text"].item(), found["image"].item(), found["group"].item()) == (True, False, False)
+    by_score = correct(torch.tensor([[[2.0, 3.0], [1.0, 4.0]]]))
+    assert (by_score["text"].item(), by_score["image"].item(), by_score["group"].item()) == (
+        True,
+        False,
+        False,
+    )
 
 
 def test_a_tag_without_examples_gives_no_line() -> None:

@@ -23,7 +23,7 @@ def request_body(png: bytes, **options: Any) -> dict[str, Any]:
     return {name: value for name, value in body.items() if value is not None}
 
 
-def without_times(answer: dict[str, Any]) -> dict[str, Any]:
+def drop_times(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name != "timing"}
 
 
@@ -72,8 +72,8 @@ def test_the_three_forms_get_the_same_answer(server: Server, png: bytes) -> None
         server.client.post(ROUTE, content=png, params=options, headers=picture),
     ]
     assert [answer.status_code for answer in answers] == [200] * len(answers)
-    first = without_times(answers[0].json())
-    assert all(without_times(answer.json()) == first for answer in answers)
+    first = drop_times(answers[0].json())
+    assert all(drop_times(answer.json()) == first for answer in answers)
 
 
 @pytest.mark.parametrize("form", ["json", "multipart", "raw"])
@@ -95,7 +95,7 @@ def test_templates_loss_and_trials_are_used(server: Server, png: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_a_race_tells_how_sure_it_is(server: Server, png: bytes) -> None:
+def test_a_race_reports_its_confidence(server: Server, png: bytes) -> None:
     labels = ["zero", "one", "Zero"]
     body = request_body(png, labels=labels, templates=["a handwritten {}"], schedule=None, confidence=0.9)
     answer = server.client.post(ROUTE, json=body).json()
@@ -107,7 +107,7 @@ def test_a_race_tells_how_sure_it_is(server: Server, png: bytes) -> None:
     assert {entry["label"] for entry in answer["dropped"]} == set(labels) - {answer["label"], *answer["tied"]}
     form = {"labels": json.dumps(labels), "templates": "a handwritten {}", "confidence": "0.9"}
     same = server.client.post(ROUTE, files={"image": png}, data=form).json()
-    assert without_times(same) == without_times(answer)
+    assert drop_times(same) == drop_times(answer)
 
 
 def events(text: str) -> list[tuple[str, Any]]:
@@ -128,10 +128,10 @@ def test_the_posterior_is_streamed_as_it_sharpens(server: Server, png: bytes, op
     rows = [data["rows"] for _, data in sent]
     assert rows == sorted(rows)
     assert all(sum(entry["probability"] for entry in data["posterior"]) == pytest.approx(1) for _, data in sent)
-    assert without_times(sent[-1][1]) == without_times(server.client.post(ROUTE, json=body).json())
+    assert drop_times(sent[-1][1]) == drop_times(server.client.post(ROUTE, json=body).json())
 
 
-def test_what_cannot_be_streamed_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
+def test_an_invalid_request_for_a_stream_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
     headers = {"Accept": "text/event-stream"}
     response = server.client.post(ROUTE, json=request_body(b"no image"), headers=headers)
     check_problem(response, 422, "invalid-input")

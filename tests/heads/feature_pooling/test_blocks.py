@@ -41,7 +41,7 @@ def test_published_networks_have_the_published_numbers(flags: GuidedDiffusionFla
         assert default_blocks(sub_blocks) == (numbered[18], numbered[23])
 
 
-def test_asking_twice_or_in_another_order_changes_nothing() -> None:
+def test_repeated_blocks_and_another_order_change_nothing() -> None:
     names = resolve_blocks(["mid_block", 1, "6", 6], SUB_BLOCKS)
     assert names == ("conv_in", "mid_block")
 

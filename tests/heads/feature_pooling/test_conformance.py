@@ -1,4 +1,4 @@
-"""The replay of the stored cases, and that it notices what is wrong with them."""
+"""The replay of the stored cases, and that it reports damaged ones."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def test_an_unknown_kind_fails(case: Path) -> None:
 def test_a_case_that_breaks_fails_and_does_not_stop_the_others(case: Path) -> None:
     shutil.copytree(case, case.parent / "z_whole")
     (case / "weights.safetensors").unlink()
-    found = failures(case)
-    assert len(found) == 1
-    assert found[0].startswith("failed:")
+    messages = failures(case)
+    assert len(messages) == 1
+    assert messages[0].startswith("failed:")
 
 
 def test_an_unknown_manifest_fails(case: Path) -> None:

@@ -12,7 +12,7 @@ from heads.feature_pooling.duplicates import groups, near_duplicates
 
 GENERATOR = np.random.default_rng(5)
 VECTORS = GENERATOR.normal(size=(300, 24)).astype(np.float32)
-# 7 and 250 are copies of 3 but for a little, of another length; 100 is 99 exactly.
+# 7 and 250 are near copies of 3, of another length; 100 equals 99.
 VECTORS[7] = 3 * VECTORS[3] + 0.01 * GENERATOR.normal(size=24)
 VECTORS[250] = VECTORS[3] + 0.01 * GENERATOR.normal(size=24)
 VECTORS[100] = VECTORS[99]
@@ -21,8 +21,8 @@ VECTORS[100] = VECTORS[99]
 @pytest.mark.parametrize("index", ["auto", "exact", "hnsw"])
 def test_copies_are_found_and_nothing_else(index: Any) -> None:
     pairs = near_duplicates(VECTORS, 0.99, index=index)
-    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
-    assert found == {(3, 7), (3, 250), (7, 250), (99, 100)}
+    places = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    assert places == {(3, 7), (3, 250), (7, 250), (99, 100)}
     assert pairs.similarity[0] == pytest.approx(1.0, abs=1e-5)
     assert (np.diff(pairs.similarity) <= 0).all()
     assert groups(pairs, len(VECTORS)) == [[3, 7, 250], [99, 100]]
@@ -31,7 +31,7 @@ def test_copies_are_found_and_nothing_else(index: Any) -> None:
 def test_every_pair_is_that_of_a_plain_product() -> None:
     unit = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
     alike = np.triu(unit @ unit.T, 1)
-    # Float32 may lose what it takes to reach the bound itself.
+    # The rounding of float32 may fall below the bound.
     first, second = np.nonzero(alike >= 0.4 - 1e-5)
     pairs = near_duplicates(VECTORS, 0.4, index="exact")
     expected = set(zip(first.tolist(), second.tolist(), strict=True))
@@ -45,7 +45,7 @@ def test_equal_vectors_are_alike_at_one() -> None:
     assert pairs.similarity.max() <= 1
 
 
-def test_one_vector_and_none_alike_give_no_group() -> None:
+def test_one_vector_or_vectors_that_differ_give_no_group() -> None:
     assert groups(near_duplicates(VECTORS[:1]), 1) == []
     assert groups(near_duplicates(np.eye(4, dtype=np.float32)), 4) == []
 
@@ -67,6 +67,6 @@ def test_chains_are_one_group() -> None:
         (np.array([[1.0, np.nan]]), 0.9, "NaN"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(vectors: Any, similarity: float, message: str) -> None:
+def test_invalid_vectors_are_refused(vectors: Any, similarity: float, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         near_duplicates(vectors.astype(np.float32), similarity)

@@ -1,4 +1,4 @@
-"""One vector an image, whatever it was batched with."""
+"""One vector an image, in any batch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from heads.feature_pooling.preprocess import evaluation_crop, pixel_values
 Images = list[NDArray[np.uint8]]
 
 
-def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+def assert_close(actual: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def vectors(engine: DirectEngine, images: Images, **options: Any) -> NDArray[np.float32]:
@@ -30,11 +30,11 @@ def vectors(engine: DirectEngine, images: Images, **options: Any) -> NDArray[np.
 
 
 def test_defaults_are_the_middle_and_the_second_decoder_level(engine: DirectEngine, images: Images) -> None:
-    found = complete(pool_features(engine, images))
-    assert found.blocks == ("mid_block", "up_blocks.1.attentions.1")
-    assert found.timesteps == (100,)
-    assert found.vectors.shape == (3, 64)
-    assert found.vectors.dtype == np.float32
+    features = complete(pool_features(engine, images))
+    assert features.blocks == ("mid_block", "up_blocks.1.attentions.1")
+    assert features.timesteps == (100,)
+    assert features.vectors.shape == (3, 64)
+    assert features.vectors.dtype == np.float32
 
 
 def test_vectors_are_what_the_parts_give_step_by_step(engine: DirectEngine, images: Images) -> None:
@@ -44,8 +44,8 @@ def test_vectors_are_what_the_parts_give_step_by_step(engine: DirectEngine, imag
     noise = draw_noise(content_key(pixels), 0, latents.shape)
     row = make_noised_row(engine.backbone, latents, noise, 250, context, Capture(features=("mid_block",)))
     feature = complete(engine.unet([row]))[0].features["mid_block"]
-    found = vectors(engine, images[:1], blocks=["mid_block"], timesteps=[250])
-    assert_close(found[0], pool(feature, 1).numpy())
+    own_vectors = vectors(engine, images[:1], blocks=["mid_block"], timesteps=[250])
+    assert_close(own_vectors[0], pool(feature, 1).numpy())
 
 
 def test_a_vector_does_not_depend_on_batch_mates_or_order(engine: DirectEngine, images: Images) -> None:
@@ -57,9 +57,9 @@ def test_a_vector_does_not_depend_on_batch_mates_or_order(engine: DirectEngine, 
 
 
 def test_the_same_image_gets_the_same_vector(engine: DirectEngine, images: Images) -> None:
-    found = vectors(engine, [images[0], images[1], images[0].copy()])
-    assert_close(found[2], found[0])
-    assert np.abs(found[1] - found[0]).max() > 1e-3
+    own_vectors = vectors(engine, [images[0], images[1], images[0].copy()])
+    assert_close(own_vectors[2], own_vectors[0])
+    assert np.abs(own_vectors[1] - own_vectors[0]).max() > 1e-3
 
 
 def test_all_rows_go_out_in_one_call(engine: DirectEngine, images: Images) -> None:
@@ -110,9 +110,9 @@ def test_pooled_grids_are_channel_major(engine: DirectEngine, images: Images) ->
 
 
 def test_normalised_vectors_have_length_one(engine: DirectEngine, images: Images) -> None:
-    raw, found = vectors(engine, images), vectors(engine, images, normalise=True)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=1e-5)
-    assert_close(found, raw / np.linalg.norm(raw, axis=1, keepdims=True))
+    raw, normalised = vectors(engine, images), vectors(engine, images, normalise=True)
+    np.testing.assert_allclose(np.linalg.norm(normalised, axis=1), 1.0, rtol=1e-5)
+    assert_close(normalised, raw / np.linalg.norm(raw, axis=1, keepdims=True))
 
 
 def test_the_fit_decides_what_is_seen(engine: DirectEngine, images: Images) -> None:
@@ -121,10 +121,10 @@ def test_the_fit_decides_what_is_seen(engine: DirectEngine, images: Images) -> N
 
 
 def test_pixel_networks_give_vectors_too(pixel_backbone: PixelDiffusion, images: Images) -> None:
-    found = complete(pool_features(DirectEngine(pixel_backbone), images, blocks=[24], timesteps=[90], pool_size=2))
-    assert found.blocks == ("up_blocks.1.attentions.1",)
-    assert found.vectors.shape == (3, 128)
-    assert np.isfinite(found.vectors).all()
+    features = complete(pool_features(DirectEngine(pixel_backbone), images, blocks=[24], timesteps=[90], pool_size=2))
+    assert features.blocks == ("up_blocks.1.attentions.1",)
+    assert features.vectors.shape == (3, 128)
+    assert np.isfinite(features.vectors).all()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_pixel_networks_give_vectors_too(pixel_backbone: PixelDiffusion, images:
         ("class_labels", {"class_labels": [1]}),
     ],
 )
-def test_what_cannot_be_is_refused(engine: DirectEngine, images: Images, field: str, options: dict[str, Any]) -> None:
+def test_wrong_options_are_refused(engine: DirectEngine, images: Images, field: str, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         vectors(engine, images, **options)
     assert caught.value.field == field
@@ -161,7 +161,7 @@ def test_what_cannot_be_is_refused(engine: DirectEngine, images: Images, field: 
         [np.zeros((0, 8, 3), np.uint8)],
     ],
 )
-def test_images_that_are_none_are_refused(engine: DirectEngine, bad: Images) -> None:
+def test_arrays_that_are_no_images_are_refused(engine: DirectEngine, bad: Images) -> None:
     with pytest.raises(InvalidInput) as caught:
         vectors(engine, bad)
     assert caught.value.field == "images"

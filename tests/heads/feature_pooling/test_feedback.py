@@ -17,7 +17,7 @@ BLOCKS = (21, 24, 27, 30, 33, 36)
 
 
 @pytest.fixture
-def noised() -> Tensor:
+def noised_images() -> Tensor:
     return torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
 
 
@@ -30,40 +30,42 @@ def test_blocks_mirror_each_other_around_the_middle() -> None:
     assert [mirror(block, 37) for block in BLOCKS] == [17, 14, 11, 8, 5, 2]
 
 
-def test_silent_feedback_changes_nothing(pixel_backbone: PixelDiffusion, noised: Tensor) -> None:
+def test_silent_feedback_changes_nothing(pixel_backbone: PixelDiffusion, noised_images: Tensor) -> None:
     feedback = layers()
     for parameter in feedback.parameters():
         torch.nn.init.zeros_(parameter)
-    first, second = feedback_features(pixel_backbone, noised, 150, feedback, first=[24], second=[24])
+    first, second = feedback_features(pixel_backbone, noised_images, 150, feedback, first=[24], second=[24])
     torch.testing.assert_close(second[24], first[24])
 
 
-def test_feedback_reaches_what_comes_after_its_mirror_only(pixel_backbone: PixelDiffusion, noised: Tensor) -> None:
+def test_feedback_reaches_what_comes_after_its_mirror_only(
+    pixel_backbone: PixelDiffusion, noised_images: Tensor
+) -> None:
     first, second = feedback_features(
-        pixel_backbone, noised, 150, layers((24,)), first=[13, 14, 24], second=[13, 14, 24]
+        pixel_backbone, noised_images, 150, layers((24,)), first=[13, 14, 24], second=[13, 14, 24]
     )
     torch.testing.assert_close(second[13], first[13])
     assert (second[24] - first[24]).abs().max() > 1e-4
 
 
-def test_the_mirror_holds_the_sum(pixel_backbone: PixelDiffusion, noised: Tensor) -> None:
+def test_the_mirror_holds_the_sum(pixel_backbone: PixelDiffusion, noised_images: Tensor) -> None:
     feedback = layers((24,))
-    first, second = feedback_features(pixel_backbone, noised, 150, feedback, first=[14, 24], second=[14])
+    first, second = feedback_features(pixel_backbone, noised_images, 150, feedback, first=[14, 24], second=[14])
     torch.testing.assert_close(second[14], first[14] + feedback[0](first[24]).detach())
 
 
-def test_maps_of_another_side_are_resized(pixel_backbone: PixelDiffusion, noised: Tensor) -> None:
+def test_maps_of_another_side_are_resized(pixel_backbone: PixelDiffusion, noised_images: Tensor) -> None:
     # Block 22 ends in an upsampler: its map is twice as large as that of block 16, its mirror.
-    first, second = feedback_features(pixel_backbone, noised, 150, layers((22,)), first=[16], second=[16])
+    first, second = feedback_features(pixel_backbone, noised_images, 150, layers((22,)), first=[16], second=[16])
     assert second[16].shape == first[16].shape
     assert (second[16] - first[16]).abs().max() > 1e-6
 
 
-def test_the_network_is_left_as_it_was(pixel_backbone: PixelDiffusion, noised: Tensor) -> None:
+def test_the_network_is_left_as_it_was(pixel_backbone: PixelDiffusion, noised_images: Tensor) -> None:
     engine = DirectEngine(pixel_backbone)
-    rows = [UNetRow(latents, 150, None, Capture(output=True)) for latents in noised]
+    rows = [UNetRow(latents, 150, None, Capture(output=True)) for latents in noised_images]
     before = complete(engine.unet(rows))[0].output
-    feedback_features(pixel_backbone, noised, 150, layers(), second=[24])
+    feedback_features(pixel_backbone, noised_images, 150, layers(), second=[24])
     after = complete(engine.unet(rows))[0].output
     assert before is not None
     assert after is not None
@@ -78,6 +80,6 @@ def test_letters_of_the_architecture() -> None:
 
 
 @pytest.mark.parametrize(("blocks", "arch"), [((24,), "C_X"), ((19,), "C"), ((38,), "C"), ((2,), "C")])
-def test_what_cannot_be_fed_back_is_refused(blocks: tuple[int, ...], arch: str) -> None:
+def test_invalid_blocks_and_architectures_are_refused(blocks: tuple[int, ...], arch: str) -> None:
     with pytest.raises(InvalidInput):
         layers(blocks, arch)

@@ -1,4 +1,4 @@
-"""The released heads on stored vectors: they see what they saw on maps, learn, and come back from their tensors."""
+"""The released heads on stored vectors: they give what they gave on maps, learn, and are read back."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ def test_a_training_that_diverges_is_reported() -> None:
         ({"kind": "attention", "pool_size": 9}, "pool_size"),
     ],
 )
-def test_a_head_that_cannot_be_is_refused(changes: dict[str, Any], field: str) -> None:
-    given: dict[str, Any] = {"kind": "linear", "channels": (6,), "pool_size": 2, "timesteps": 1, **SMALL, **changes}
+def test_an_invalid_head_is_refused(changes: dict[str, Any], field: str) -> None:
+    fields: dict[str, Any] = {"kind": "linear", "channels": (6,), "pool_size": 2, "timesteps": 1, **SMALL, **changes}
     with pytest.raises(InvalidInput) as refused:
-        check_plan(HeadPlan(**given), [8] * len(given["channels"]))
+        check_plan(HeadPlan(**fields), [8] * len(fields["channels"]))
     assert refused.value.field == field
 
 
-def test_what_a_training_takes_is_known_before_it_and_grows_with_every_size() -> None:
+def test_the_memory_of_a_training_is_estimated_and_grows_with_every_size() -> None:
     small = fit_bytes(PLANS["attention"], 3, 10)
     for plan, classes, images in (
         (replace(PLANS["attention"], width=64), 3, 10),

@@ -1,4 +1,4 @@
-"""Logistic regression on vectors: choices and figures come from images that the model was not fitted on."""
+"""Logistic regression on vectors: settings and figures come from images outside the fit."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ def test_a_value_that_never_changes_does_no_harm() -> None:
 
 def test_the_same_images_give_the_same_classifier() -> None:
     vectors, labels = blobs(12, 12, 12)
-    one, other = (fit_logistic(vectors, labels, NAMES)[0] for _ in range(2))
-    assert_same(one, other)
+    first, second = (fit_logistic(vectors, labels, NAMES)[0] for _ in range(2))
+    assert_same(first, second)
 
 
-def assert_same(one: LogisticClassifier, other: LogisticClassifier) -> None:
-    np.testing.assert_array_equal(one.weights, other.weights)
-    assert (one.temperature, one.threshold) == (other.temperature, other.threshold)
+def assert_same(actual: LogisticClassifier, expected: LogisticClassifier) -> None:
+    np.testing.assert_array_equal(actual.weights, expected.weights)
+    assert (actual.temperature, actual.threshold) == (expected.temperature, expected.threshold)
 
 
 @pytest.mark.parametrize("counts", [(1, 1), (2, 1), (2, 2), (3, 50), (7, 1, 5), (100, 100, 100)])
@@ -129,7 +129,7 @@ def test_folds_hold_out_every_image_once_and_never_a_whole_class(counts: tuple[i
     assert used == list(range(len(used)))
 
 
-def test_what_cannot_be_fitted_is_reported() -> None:
+def test_invalid_examples_are_refused() -> None:
     vectors, labels = blobs(3, 3)
     with pytest.raises(InvalidInput, match="only the class 'ant'"):
         fit_logistic(vectors[:3], labels[:3], ("ant",))

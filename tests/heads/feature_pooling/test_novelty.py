@@ -1,4 +1,4 @@
-"""What is unlike every class, against hand-made and scikit-learn's numbers."""
+"""Novelty, against numbers by hand and from scikit-learn."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def blobs(
     return vectors.astype(np.float32), labels
 
 
-def test_what_is_like_no_class_is_novel() -> None:
+def test_a_vector_unlike_every_class_is_novel() -> None:
     vectors, labels = blobs(100, 100, 100)
     classifier, _ = fit_logistic(vectors, labels, NAMES)
     fresh, _ = blobs(300, 300, 300, seed=1)
     assert classifier.threshold is not None
-    known = classifier.novelty(fresh)
+    known_novelty = classifier.novelty(fresh)
     far = classifier.novelty(fresh + np.float32(6))
-    assert known is not None
+    assert known_novelty is not None
     assert far is not None
-    assert (known <= classifier.threshold).mean() == pytest.approx(0.95, abs=0.04)
+    assert (known_novelty <= classifier.threshold).mean() == pytest.approx(0.95, abs=0.04)
     assert (far > classifier.threshold).all()
-    assert known.mean() == pytest.approx(1, abs=0.3)
+    assert known_novelty.mean() == pytest.approx(1, abs=0.3)
 
 
 @pytest.mark.parametrize("dimension", [6, 200])

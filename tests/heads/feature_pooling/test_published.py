@@ -1,4 +1,4 @@
-"""Sizes of the published heads, on no memory."""
+"""Sizes of the published heads, on the meta device."""
 
 from __future__ import annotations
 

@@ -36,11 +36,11 @@ def engine(backbone: StableDiffusion) -> DirectEngine:
 @pytest.fixture(scope="package")
 def save_pipeline(backbone: StableDiffusion) -> SavePipeline:
     """`save_pipeline(folder, "depth", scheduler="LCMScheduler")` writes a pipeline as published, and returns it."""
-    return lambda folder, prediction, **given: build_pipeline(backbone, folder, prediction, **given)
+    return lambda folder, prediction, **config: build_pipeline(backbone, folder, prediction, **config)
 
 
 def build_pipeline(
-    backbone: StableDiffusion, folder: Path, prediction: str, *, scheduler: str = "DDIMScheduler", **given: Any
+    backbone: StableDiffusion, folder: Path, prediction: str, *, scheduler: str = "DDIMScheduler", **config: Any
 ) -> Any:
     """A pipeline of diffusers with a random U-Net over the backbone's parts, saved to `folder`."""
     own: Any = backbone.variants[""].unet
@@ -58,7 +58,7 @@ def build_pipeline(
         text_encoder=backbone.text_encoder,
         tokenizer=backbone.tokenizer,
         prediction_type=prediction,
-        **{"default_denoising_steps": 3, "default_processing_resolution": 64, **given},
+        **{"default_denoising_steps": 3, "default_processing_resolution": 64, **config},
     )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Published folders to the registry: what they may not be."""
+"""Conversion of published folders: which are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions to one: the alignment does not depend on rounding, and its gradient is exact."""
+"""Ensembles: the alignment does not depend on rounding, and its gradient is exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Known distances to scale and shift, and what fixes none."""
+"""Scale and shift from known distances, and distances that determine neither."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def test_a_map_fits_where_it_knows_something() -> None:
 @pytest.mark.parametrize(
     "text", ["%%%", base64.b64encode(b"no picture").decode(), grey16(np.zeros((3, 4, 3), np.uint8))]
 )
-def test_what_is_no_map_is_refused(text: str) -> None:
+def test_an_invalid_map_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="the map"):
         read_metric_map(text)

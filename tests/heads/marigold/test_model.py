@@ -1,4 +1,4 @@
-"""Folders to models: what they say, and what is refused."""
+"""Opening of folders: their description, and which are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def test_the_backbone_keeps_its_own_convolution_and_shares_it(backbone: StableDi
     assert variant.input_convolutions["pair"].in_channels == 2 * backbone.description.latent_channels
 
 
-def test_what_does_not_fit_is_refused(backbone: StableDiffusion, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_does_not_fit_the_task_is_refused(
+    backbone: StableDiffusion, folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ModelNotFound, match="models add marigold-normals"):
         open_marigold("normals", backbone)
     with pytest.raises(CheckpointError, match="it predicts 'depth'"):

@@ -44,7 +44,7 @@ def test_steps_and_resolution_are_the_models_own(model: MarigoldModel) -> None:
         ({"alignment": "published", "ensemble_size": 11}, "at most 10 predictions"),
     ],
 )
-def test_what_cannot_be_is_refused_before_any_work(
+def test_wrong_options_are_refused_before_any_work(
     model: MarigoldModel, options: dict[str, object], words: str
 ) -> None:
     with pytest.raises(InvalidInput, match=words):

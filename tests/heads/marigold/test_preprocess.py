@@ -1,4 +1,4 @@
-"""Sizes of images as the network sees them."""
+"""Sizes of images for the network."""
 
 from __future__ import annotations
 

@@ -27,31 +27,31 @@ def generators(count: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in range(count)]
 
 
-def pipeline_steps(pipeline: Any, image: Any, **given: Any) -> tuple[Any, list[Tensor]]:
+def pipeline_steps(pipeline: Any, image: Any, **options: Any) -> tuple[Any, list[Tensor]]:
     """The pipeline's output, and the latents after each of its steps: of all members, as they share a batch.
 
-    Last of all comes what the decoder painted of them.
+    The last entry is the decoder's output.
     """
     seen: list[Tensor] = []
     step, decode = pipeline.scheduler.step, pipeline.vae.decode
 
-    def watched(*arguments: Any, **named: Any) -> Any:
+    def record_step(*arguments: Any, **named: Any) -> Any:
         moved = step(*arguments, **named)
         seen.append(moved.prev_sample.clone())
         return moved
 
-    def watched_decode(*arguments: Any, **named: Any) -> Any:
+    def record_decode(*arguments: Any, **named: Any) -> Any:
         decoded = decode(*arguments, **named)
         seen.append(decoded[0].clone())
         return decoded
 
-    pipeline.scheduler.step, pipeline.vae.decode = watched, watched_decode
+    pipeline.scheduler.step, pipeline.vae.decode = record_step, record_decode
     try:
-        count = given["ensemble_size"]
-        found = pipeline(Image.fromarray(image), batch_size=count, generator=generators(count), **given)
+        count = options["ensemble_size"]
+        output = pipeline(Image.fromarray(image), batch_size=count, generator=generators(count), **options)
     finally:
         pipeline.scheduler.step, pipeline.vae.decode = step, decode
-    return found, seen
+    return output, seen
 
 
 def our_steps(
@@ -74,11 +74,11 @@ def our_steps(
 
 
 def assert_steps(ours: list[Tensor], painted: Tensor, theirs: list[Tensor]) -> Tensor:
-    """Compares each step and what was painted. Returns what the pipeline painted, without its padding."""
+    """Compare each step and the decoder's output. Returns the pipeline's decoder output without its padding."""
     *latents, decoded = theirs
     assert len(ours) == len(latents)
-    for one, other in zip(ours, latents, strict=True):
-        torch.testing.assert_close(one, other, atol=STEP_TOLERANCE, rtol=0)
+    for own, expected in zip(ours, latents, strict=True):
+        torch.testing.assert_close(own, expected, atol=STEP_TOLERANCE, rtol=0)
     decoded = decoded[..., : painted.shape[-2], : painted.shape[-1]]
     torch.testing.assert_close(painted, decoded, atol=STEP_TOLERANCE, rtol=0)
     return decoded
@@ -115,7 +115,7 @@ def test_depth_is_that_of_the_pipeline(
 ) -> None:
     pipeline, model = depth
     image = picture(steps + count, *size)
-    found, theirs = pipeline_steps(
+    output, theirs = pipeline_steps(
         pipeline,
         image,
         num_inference_steps=steps,
@@ -130,10 +130,10 @@ def test_depth_is_that_of_the_pipeline(
     # The pipeline aligns by a gradient that float32's rounding decides: only from its own members, to the last bit, can
     # its map be reproduced. The members are compared above.
     result = combine_depth(decoded, model, options, image.shape[:2])
-    np.testing.assert_allclose(result.depth, found.prediction[0, ..., 0], atol=END_TOLERANCE)
+    np.testing.assert_allclose(result.depth, output.prediction[0, ..., 0], atol=END_TOLERANCE)
     if count > 1:
         assert result.uncertainty is not None
-        np.testing.assert_allclose(result.uncertainty, found.uncertainty[0, ..., 0], atol=END_TOLERANCE)
+        np.testing.assert_allclose(result.uncertainty, output.uncertainty[0, ..., 0], atol=END_TOLERANCE)
 
 
 @pytest.mark.parametrize("full_z", [True, False])
@@ -150,7 +150,7 @@ def test_normals_are_those_of_the_pipeline(
     pipeline = save_pipeline(tmp_path / "normals", "normals", use_full_z_range=full_z)
     model = open_marigold("normals", backbone, tmp_path / "normals")
     image = picture(count)
-    found, theirs = pipeline_steps(
+    output, theirs = pipeline_steps(
         pipeline,
         image,
         num_inference_steps=2,
@@ -163,10 +163,10 @@ def test_normals_are_those_of_the_pipeline(
     assert_steps(ours, painted, theirs)
     options = NormalsOptions(ensemble_size=count, reduction=reduction)
     result = combine_normals(painted, model, options, image.shape[:2])
-    np.testing.assert_allclose(result.vectors, found.prediction[0], atol=END_TOLERANCE)
+    np.testing.assert_allclose(result.vectors, output.prediction[0], atol=END_TOLERANCE)
     if count > 1:
         assert result.uncertainty is not None
-        np.testing.assert_allclose(result.uncertainty, found.uncertainty[0, ..., 0], atol=END_TOLERANCE)
+        np.testing.assert_allclose(result.uncertainty, output.uncertainty[0, ..., 0], atol=END_TOLERANCE)
 
 
 def test_the_schedule_of_lcm_is_that_of_the_pipeline(
@@ -174,14 +174,14 @@ def test_the_schedule_of_lcm_is_that_of_the_pipeline(
 ) -> None:
     pipeline = save_pipeline(tmp_path / "lcm", "depth", scheduler="LCMScheduler")
     model = open_marigold("depth", backbone, tmp_path / "lcm")
-    found, theirs = pipeline_steps(
+    output, theirs = pipeline_steps(
         pipeline, picture(1), num_inference_steps=4, ensemble_size=2, processing_resolution=64
     )
     painted, ours = our_steps(engine, model, picture(1), 4, 2, 64)
     decoded = assert_steps(ours, painted, theirs)
     options = RelativeDepthOptions(ensemble_size=2, alignment="published")
     result = combine_depth(decoded, model, options, (50, 70))
-    np.testing.assert_allclose(result.depth, found.prediction[0, ..., 0], atol=END_TOLERANCE)
+    np.testing.assert_allclose(result.depth, output.prediction[0, ..., 0], atol=END_TOLERANCE)
 
 
 def test_the_same_request_has_the_same_answer(engine: DirectEngine, depth: tuple[Any, MarigoldModel]) -> None:
@@ -206,5 +206,5 @@ def test_a_network_that_starts_from_zeros_has_one_answer(
     painted, _ = our_steps(engine, model, picture(2), 1, 1, 64)
     result = combine_depth(painted, model, RelativeDepthOptions(), (50, 70))
     zeros = torch.zeros(1, backbone.description.latent_channels, 6, 8)
-    found = pipeline(Image.fromarray(picture(2)), num_inference_steps=1, processing_resolution=64, latents=zeros)
-    np.testing.assert_allclose(result.depth, found.prediction[0, ..., 0], atol=END_TOLERANCE)
+    output = pipeline(Image.fromarray(picture(2)), num_inference_steps=1, processing_resolution=64, latents=zeros)
+    np.testing.assert_allclose(result.depth, output.prediction[0, ..., 0], atol=END_TOLERANCE)

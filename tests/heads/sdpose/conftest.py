@@ -20,7 +20,7 @@ SIZE = (96, 128)
 
 
 @pytest.fixture(scope="package")
-def published() -> tuple[DirectEngine, PoseModel]:
+def published_model() -> tuple[DirectEngine, PoseModel]:
     backbone, model = open_published(PUBLISHED, size=SIZE)
     return DirectEngine(backbone), model
 

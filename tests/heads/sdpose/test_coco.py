@@ -18,14 +18,14 @@ def two_persons(skeleton: Skeleton) -> Keypoints:
 
 
 def test_visible_is_what_reaches_the_threshold() -> None:
-    found = two_persons(COCO_17)
-    row = coco_annotations(found, threshold=0.5, first_id=7, image_id=3)[0]
+    keypoints = two_persons(COCO_17)
+    row = coco_annotations(keypoints, threshold=0.5, first_id=7, image_id=3)[0]
     triplets = np.array(row["keypoints"]).reshape(17, 3)
     assert triplets[:8].tolist() == [[0, 0, 0]] * 8  # the eighth scores 0.4375, the ninth exactly 0.5
     assert triplets[8:, 2].tolist() == [2] * 9
-    np.testing.assert_array_equal(triplets[8:, :2], found.points[0, 8:])
+    np.testing.assert_array_equal(triplets[8:, :2], keypoints.points[0, 8:])
     assert (row["id"], row["image_id"], row["num_keypoints"], row["area"]) == (7, 3, 9, 1200)
-    assert row["score"] == pytest.approx(0.5 * float(found.scores[0][found.scores[0] > 0.2].mean()))
+    assert row["score"] == pytest.approx(0.5 * float(keypoints.scores[0][keypoints.scores[0] > 0.2].mean()))
 
 
 def test_the_whole_body_goes_into_five_lists() -> None:
@@ -34,10 +34,10 @@ def test_the_whole_body_goes_into_five_lists() -> None:
     assert [len(row[name]) // 3 for name in lists] == [17, 6, 68, 21, 21]
 
 
-def test_a_person_that_was_not_looked_at_is_left_out() -> None:
-    found = two_persons(COCO_17)
-    found.points[0] = np.nan
-    assert [row["id"] for row in coco_annotations(found)] == [2]
+def test_a_person_without_keypoints_is_left_out() -> None:
+    keypoints = two_persons(COCO_17)
+    keypoints.points[0] = np.nan
+    assert [row["id"] for row in coco_annotations(keypoints)] == [2]
 
 
 def test_links_count_from_one() -> None:

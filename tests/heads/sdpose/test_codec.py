@@ -18,7 +18,7 @@ def gaussian(x: float, y: float, sigma: float = 2.0, height: float = 1.0) -> tor
 
 
 def test_a_map_of_zeros_scores_zero_and_is_a_number() -> None:
-    # High in the corner that the original would read next.
+    # High at the place that the original would read next.
     before = torch.zeros(MAP[1], MAP[0])
     before[-1, -1] = 40.0
     points, scores = codec.decode(torch.stack([before, torch.zeros(MAP[1], MAP[0])]), SIZE)
@@ -32,7 +32,7 @@ def test_a_negative_map_scores_its_maximum() -> None:
     assert np.isfinite(points).all()
 
 
-def test_what_is_under_the_lower_clip_does_not_move_a_point() -> None:
+def test_values_under_the_lower_clip_do_not_move_a_point() -> None:
     # All logs are those of 1e-3, though the map falls off to the right.
     faint = gaussian(10.3, 20.0, height=5e-4)[None]
     points, _ = codec.decode(faint, SIZE)
@@ -53,7 +53,7 @@ def test_maps_are_decoded_alone() -> None:
         assert (its_scores == scores[index]).all()
 
 
-def test_nobody_has_no_points() -> None:
+def test_without_persons_there_are_no_points() -> None:
     points, scores = codec.decode(torch.zeros(0, 17, MAP[1], MAP[0]), SIZE)
     assert points.shape == (0, 17, 2)
     assert scores.shape == (0, 17)

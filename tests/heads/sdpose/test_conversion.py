@@ -18,7 +18,7 @@ from tests.backbones.small_networks import SD2, backbone_like
 from tests.heads.sdpose.original_files import write_original
 
 
-def converted(skeleton: str, folder: Path) -> Path:
+def convert_small(skeleton: str, folder: Path) -> Path:
     """The converted files of a small folder."""
     source = write_original(skeleton, folder / "original")
     names = [file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()]
@@ -28,7 +28,7 @@ def converted(skeleton: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("skeleton", ["body", "wholebody"])
 def test_a_published_folder_becomes_a_variant_that_runs(skeleton: str, tmp_path: Path) -> None:
-    weights = converted(skeleton, tmp_path)
+    weights = convert_small(skeleton, tmp_path)
     assert verify(skeleton, weights, any_size=True) == "float32"
     backbone = backbone_like(SD2)
     load_published_unet(backbone, weights, "pose")
@@ -42,7 +42,7 @@ def test_a_published_folder_becomes_a_variant_that_runs(skeleton: str, tmp_path:
 
 def test_one_published_head_is_not_taken_for_the_other(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"final_layer\.weight: \(17"):
-        verify("wholebody", converted("body", tmp_path), any_size=True)
+        verify("wholebody", convert_small("body", tmp_path), any_size=True)
 
 
 @pytest.mark.parametrize(("text", "message"), [('{"prediction_type": "epsilon"}', "'sample'"), ("{", "no JSON")])

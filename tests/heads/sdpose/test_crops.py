@@ -31,7 +31,7 @@ def test_the_affine_way_back_is_the_literal_inverse(x: float, y: float, width: f
     assert back == pytest.approx(points, abs=0.011 * float(scale.max()) + 1e-3)
 
 
-def test_what_lies_outside_the_image_is_black() -> None:
+def test_pixels_outside_the_image_are_black() -> None:
     crop, _ = crops.affine_crop(np.full((50, 50, 3), 200, np.uint8), np.array([0, 0, 50, 50], np.float32), SIZE)
     assert (crop[0] == 0).all()
     assert (crop[SIZE[1] // 2, SIZE[0] // 2] == 200).all()

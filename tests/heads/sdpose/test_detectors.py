@@ -76,7 +76,7 @@ def test_a_detector_without_persons_is_refused(rt_detr: Path, tmp_path: Path) ->
         open_detector(str(tmp_path))
 
 
-def test_what_is_no_detector_says_what_is(tmp_path: Path) -> None:
+def test_an_invalid_detector_is_reported_with_what_to_give(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="can not be opened"):
         open_detector(str(tmp_path))
@@ -147,8 +147,8 @@ def test_an_export_of_detrs_kind_needs_its_configs(rt_detr: Path, tmp_path: Path
         open_detector(str(file))
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((rt_detr / name).read_bytes())
-    found, scores = open_detector(str(file)).find(IMAGE, 0.5)
-    np.testing.assert_allclose(found, [[22.5, 15, 45, 30]], atol=1e-4)
+    person_boxes, scores = open_detector(str(file)).find(IMAGE, 0.5)
+    np.testing.assert_allclose(person_boxes, [[22.5, 15, 45, 30]], atol=1e-4)
     assert scores == pytest.approx([1 / (1 + np.exp(-3.0))], abs=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""The heat-map head: sizes, and samples that do not know each other."""
+"""The heat-map head: sizes, and samples that do not affect each other."""
 
 from __future__ import annotations
 

@@ -33,14 +33,14 @@ def colours(canvas: NDArray[np.uint8]) -> set[tuple[int, ...]]:
 
 @pytest.mark.parametrize(("left", "right", "neck"), [(0.9, 0.5, 0.5), (0.9, 0.2, 0.0), (0.9, 0.3, 0.0)])
 def test_the_whole_bodys_neck_needs_both_shoulders(left: float, right: float, neck: float) -> None:
-    found = person({5: left, 6: right}, whole=True)
-    _, scores = openpose.openpose_points(found.points[0], found.scores[0])
+    keypoints = person({5: left, 6: right}, whole=True)
+    _, scores = openpose.openpose_points(keypoints.points[0], keypoints.scores[0])
     assert scores[1] == pytest.approx(neck)
 
 
 def test_the_bodys_neck_has_the_lower_score() -> None:
-    found = person({5: 0.9, 6: 0.2}, {5: (10, 20), 6: (30, 40)})
-    points, scores = openpose.openpose_points(found.points[0], found.scores[0])
+    keypoints = person({5: 0.9, 6: 0.2}, {5: (10, 20), 6: (30, 40)})
+    points, scores = openpose.openpose_points(keypoints.points[0], keypoints.scores[0])
     assert scores[1] == pytest.approx(0.2)
     assert points[1].tolist() == [20, 30]
 
@@ -54,7 +54,7 @@ def test_a_point_exactly_at_the_threshold_is_drawn() -> None:
 def test_a_limb_under_a_pixel_is_left_out() -> None:
     scores = {7: 1.0, 9: 1.0}
     short, long = (openpose.skeleton_picture(person(scores, {7: (50, 50), 9: (x, 50)}), 100, 100) for x in (50.9, 80.0))
-    # Of the short one there are two dots, the later over the first; of the long one the limb between them too.
+    # The short limb is two dots, the second over the first; the long one also has a line between them.
     assert colours(short) == {openpose.COLOURS[7]}
     assert len(colours(long)) == 3
 
@@ -70,11 +70,11 @@ def test_a_hand_at_the_origin_is_not_drawn_and_its_edges_are_a_rainbow() -> None
 
 @pytest.mark.parametrize("far", [1e9, -1e9, float("nan"), float("inf"), 5000.0])
 def test_points_far_outside_draw_nothing_and_break_nothing(far: float) -> None:
-    found = person({index: 1.0 for index in range(133)}, {index: (far, far) for index in range(133)}, whole=True)
-    assert not openpose.skeleton_picture(found, 60, 80).any()
+    keypoints = person({index: 1.0 for index in range(133)}, {index: (far, far) for index in range(133)}, whole=True)
+    assert not openpose.skeleton_picture(keypoints, 60, 80).any()
 
 
-def test_nobody_is_a_black_picture_and_no_people() -> None:
+def test_without_persons_the_picture_is_black_and_the_list_is_empty() -> None:
     nobody = Keypoints(
         np.zeros((0, 17, 2)), np.zeros((0, 17), np.float32), np.zeros((0, 4)), np.zeros(0), "detector",
         COCO_17.names, COCO_17.links,

@@ -1,4 +1,4 @@
-"""Which annotations of a COCO file are persons to look at."""
+"""Which annotations of a COCO file are persons to estimate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Persons as an answer: scores, coordinates, and boxes that were not looked at."""
+"""Persons as an answer: scores, coordinates, and boxes without keypoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heads.sdpose.skeletons import COCO_17
 
 
 def two_persons() -> Poses:
-    """A person in a box that can be looked at, and one in a box that cannot."""
+    """A person in a valid box, and one in a box without size."""
     points = np.full((2, 17, 2), np.nan)
     points[0] = np.linspace((2.0, 3.0), (18.0, 9.0), 17)
     scores = np.zeros((2, 17), dtype=np.float32)

@@ -19,7 +19,7 @@ from heads.vpd.depth_network import DepthNetwork
 from heads.vpd.heads import DenseTask, Head
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
-from tests.backbones.original_layout import renamed, unet_modules, vae_tensors
+from tests.backbones.original_layout import rename_modules, unet_modules, vae_tensors
 
 CLASSES, TOKENS = 5, 9
 
@@ -64,7 +64,7 @@ def random_network(backbone: StableDiffusion, task: DenseTask) -> nn.Module:
     return network.eval()
 
 
-def head_on(backbone: StableDiffusion, task: DenseTask) -> Head:
+def build_head(backbone: StableDiffusion, task: DenseTask) -> Head:
     """A random head that reads the backbone's own U-Net."""
     state = random_network(backbone, task).state_dict()
     return build_published_head(backbone, task, state, "random", variant="", size=backbone.description.image_size)
@@ -73,7 +73,7 @@ def head_on(backbone: StableDiffusion, task: DenseTask) -> Head:
 @pytest.fixture(scope="session")
 def heads(backbone: StableDiffusion) -> dict[str, Head]:
     tasks: tuple[DenseTask, ...] = ("depth", "segmentation", "referring")
-    return {task: head_on(backbone, task) for task in tasks}
+    return {task: build_head(backbone, task) for task in tasks}
 
 
 def original_tensors(backbone: StableDiffusion, task: DenseTask) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ def original_tensors(backbone: StableDiffusion, task: DenseTask) -> dict[str, Te
     prefix = "encoder." if task == "depth" else ""
     state = {key: tensor * 1.3 if tensor.is_floating_point() else tensor for key, tensor in unet.state_dict().items()}
     attends = tuple("CrossAttn" in kind for kind in unet.config.down_block_types)
-    converted = renamed(state, unet_modules(unet.config.layers_per_block, attends), "")
+    converted = rename_modules(state, unet_modules(unet.config.layers_per_block, attends), "")
     if task == "depth":
         converted = {key: tensor for key, tensor in converted.items() if not key.startswith("out.")}
     tensors = {f"{prefix}unet.unet.diffusion_model.{key}": tensor for key, tensor in converted.items()}

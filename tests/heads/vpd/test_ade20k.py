@@ -1,4 +1,4 @@
-"""The classes are mmsegmentation's own, and serving does not need mmsegmentation for them."""
+"""The classes are those of mmsegmentation, and serving does not import it."""
 
 from __future__ import annotations
 

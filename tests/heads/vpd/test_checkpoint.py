@@ -1,4 +1,4 @@
-"""Published checkpoints load by their own names, and a wrong one says what is wrong; fitted heads read back."""
+"""Published checkpoints load by their own key names, errors list wrong keys, and fitted heads read back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASKS = ["depth", "segmentation", "referring"]
 
 @pytest.fixture
 def own_backbone() -> StableDiffusion:
-    """One that variants may be added to."""
+    """A backbone of this test, to which variants may be added."""
     return open_backbone("pocket")
 
 
@@ -84,8 +84,8 @@ def test_a_u_net_with_a_tensor_less_is_refused(
     own_backbone: StableDiffusion, original_file: Any, tmp_path: Path
 ) -> None:
     tensors = load_file(original_file("depth"))
-    gone = next(key for key in tensors if "diffusion_model.middle_block" in key)
-    save_file({key: tensor for key, tensor in tensors.items() if key != gone}, tmp_path / "broken.safetensors")
+    missing_key = next(key for key in tensors if "diffusion_model.middle_block" in key)
+    save_file({key: tensor for key, tensor in tensors.items() if key != missing_key}, tmp_path / "broken.safetensors")
     with pytest.raises(CheckpointError, match="mid_block"):
         open_head(own_backbone, "depth", tmp_path / "broken.safetensors")
 
@@ -98,7 +98,7 @@ def test_another_vae_is_refused(own_backbone: StableDiffusion, original_file: An
         open_head(own_backbone, "segmentation", tmp_path / "other.safetensors")
 
 
-def fitted_as(backbone: StableDiffusion, **other: Any) -> FittedAs:
+def make_fitted_as(backbone: StableDiffusion, **other: Any) -> FittedAs:
     fields = {"task": "segmentation", "backbone": "pocket", "revision": backbone.description.revision, "size": 64}
     palette = tuple((index, index, index) for index in range(CLASSES))
     names = tuple(f"thing {index}" for index in range(CLASSES))
@@ -108,8 +108,8 @@ def fitted_as(backbone: StableDiffusion, **other: Any) -> FittedAs:
 def test_a_fitted_head_reads_back(backbone: StableDiffusion, tmp_path: Path) -> None:
     file = tmp_path / "segmentation.safetensors"
     network = random_network(backbone, "segmentation")
-    save_fitted(file, network, fitted_as(backbone), half=False)
-    assert read_fitted(file) == fitted_as(backbone)
+    save_fitted(file, network, make_fitted_as(backbone), half=False)
+    assert read_fitted(file) == make_fitted_as(backbone)
     head = open_head(backbone, "segmentation", tmp_path)
     assert isinstance(head, SegmentationHead)
     assert head.classes[2] == "thing 2"
@@ -120,14 +120,14 @@ def test_a_fitted_head_reads_back(backbone: StableDiffusion, tmp_path: Path) -> 
 
 def test_a_fitted_head_of_other_weights_or_another_task_is_refused(backbone: StableDiffusion, tmp_path: Path) -> None:
     file = tmp_path / "head.safetensors"
-    save_fitted(file, random_network(backbone, "segmentation"), fitted_as(backbone, revision="another"))
+    save_fitted(file, random_network(backbone, "segmentation"), make_fitted_as(backbone, revision="another"))
     with pytest.raises(CheckpointError, match="another"):
         open_head(backbone, "segmentation", file)
     with pytest.raises(CheckpointError, match="segmentation"):
         open_head(backbone, "depth", file)
 
 
-def test_what_is_not_there_says_what_to_give(backbone: StableDiffusion, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_what_to_give(backbone: StableDiffusion, tmp_path: Path) -> None:
     with pytest.raises(DiffsightError, match="diffsight fit depth"):
         open_head(backbone, "depth", tmp_path / "nothing.safetensors")
     (tmp_path / "text.safetensors").write_text("no tensors")

@@ -58,15 +58,15 @@ def test_networks_that_do_not_hang_together_are_refused_at_any_size(tmp_path: Pa
         convert("depth", tmp_path / "model.ckpt", tmp_path / "weights", any_size=True)
 
 
-class Evil:
-    """What a pickle could run."""
+class Payload:
+    """An object that runs code when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("run",))
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"model": original_tensors("depth"), "args": Evil()}, tmp_path / "model.pth")
+    torch.save({"model": original_tensors("depth"), "args": Payload()}, tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match="could run any code"):
         convert("depth", tmp_path / "model.pth", tmp_path / "weights", any_size=True)
     assert capsys.readouterr().out == ""

@@ -36,10 +36,10 @@ def test_every_size_gets_a_depth_for_every_pixel(
 ) -> None:
     if protocol == "published" and size == (3, 60):
         size = (12, 60)
-    found = complete(predict_depth(engine, black(*size), depth, protocol=protocol))
-    assert found.metres.shape == size
-    assert ((found.metres > 0) & (found.metres < depth.max_metres)).all()
-    assert (found.scene, found.scene_given) == ("mean", False)
+    depth_map = complete(predict_depth(engine, black(*size), depth, protocol=protocol))
+    assert depth_map.metres.shape == size
+    assert ((depth_map.metres > 0) & (depth_map.metres < depth.max_metres)).all()
+    assert (depth_map.scene, depth_map.scene_given) == ("mean", False)
 
 
 def test_the_scene_changes_depth_and_is_reported(engine: DirectEngine, depth: DepthHead, photo: Image) -> None:

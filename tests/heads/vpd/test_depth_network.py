@@ -14,9 +14,9 @@ from tests.heads.vpd.conftest import random_network
 
 @pytest.fixture(scope="module")
 def network(backbone: StableDiffusion) -> DepthNetwork:
-    found = random_network(backbone, "depth")
-    assert isinstance(found, DepthNetwork)
-    return found
+    depth_network = random_network(backbone, "depth")
+    assert isinstance(depth_network, DepthNetwork)
+    return depth_network
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_metres_lie_below_the_largest_and_fill_the_size(features: list[torch.Ten
 def test_sizes_are_read_from_the_weights(network: DepthNetwork) -> None:
     state = network.state_dict()
     again = depth_network(state, "memory").state_dict()
-    assert {key: one.shape for key, one in again.items()} == {key: one.shape for key, one in state.items()}
+    assert {key: tensor.shape for key, tensor in again.items()} == {key: tensor.shape for key, tensor in state.items()}
 
 
 def test_weights_of_something_else_are_refused() -> None:

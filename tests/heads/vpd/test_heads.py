@@ -19,8 +19,8 @@ def test_the_rows_of_a_batch_have_their_own_outputs() -> None:
         Captures(features={"fine": torch.full((1, 2, 2), float(index)), "coarse": torch.full((2, 1, 1), 1.0)})
         for index in range(5)
     ]
-    found = run_head(head, rows, 10.0, maps=False)
-    assert [float(one) for one in found] == [40.0 * index + 2 for index in range(5)]
+    outputs = run_head(head, rows, 10.0, maps=False)
+    assert [float(value) for value in outputs] == [40.0 * index + 2 for index in range(5)]
 
 
 def test_the_scenes_are_those_of_the_published_rows() -> None:

@@ -1,4 +1,4 @@
-"""Figures against hand-worked and naive ones; the fixtures hold the original's."""
+"""Figures against naive ones and ones computed by hand; the fixtures have the original's."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def test_the_eigen_crop_is_half_open() -> None:
 
 def test_depth_figures_of_twice_the_truth() -> None:
     truth = torch.full((2, 2), 2.0)
-    got = depth_figures(truth * 2, truth, valid_depth(truth, eigen=False))
-    assert got["abs_rel"] == 1.0
-    assert got["rmse"] == 2.0
-    assert got["d1"] == got["d2"] == 0.0
-    assert got["log10"] == pytest.approx(math.log10(2))
-    assert got["silog"] == pytest.approx(math.log(2) * math.sqrt(0.5))
+    figures = depth_figures(truth * 2, truth, valid_depth(truth, eigen=False))
+    assert figures["abs_rel"] == 1.0
+    assert figures["rmse"] == 2.0
+    assert figures["d1"] == figures["d2"] == 0.0
+    assert figures["log10"] == pytest.approx(math.log10(2))
+    assert figures["silog"] == pytest.approx(math.log(2) * math.sqrt(0.5))
     assert float(silog_loss(truth * 2, truth)) == pytest.approx(math.log(2) * math.sqrt(0.5))
 
 
 def test_a_prediction_that_is_no_number_counts_as_bad_and_not_as_missing() -> None:
     truth = torch.full((1, 2), 2.0)
-    got = depth_figures(torch.tensor([[math.inf, math.nan]]), truth, truth > 0)
-    assert got["rmse"] == pytest.approx(math.sqrt((8**2 + 1.999**2) / 2))
-    assert mean_figures([got, {**got, "n_valid": 0, "rmse": math.nan}])["rmse"] == got["rmse"]
+    figures = depth_figures(torch.tensor([[math.inf, math.nan]]), truth, truth > 0)
+    assert figures["rmse"] == pytest.approx(math.sqrt((8**2 + 1.999**2) / 2))
+    assert mean_figures([figures, {**figures, "n_valid": 0, "rmse": math.nan}])["rmse"] == figures["rmse"]
     assert mean_figures([]) == {"n_valid": 0}
 
 
@@ -47,7 +47,7 @@ def test_iou_is_that_of_a_naive_count() -> None:
     for predicted, truth in pairs:
         truth[0] = 255
         counts.add(predicted, truth)
-    predicted, truth = np.stack([one for one, _ in pairs]), np.stack([one for _, one in pairs])
+    predicted, truth = np.stack([prediction for prediction, _ in pairs]), np.stack([label for _, label in pairs])
     kept = truth != 255
     ious = [
         ((predicted == k) & (truth == k))[kept].sum() / ((predicted == k) | (truth == k))[kept].sum() for k in range(3)
@@ -59,8 +59,8 @@ def test_iou_is_that_of_a_naive_count() -> None:
 
 
 def test_referring_figures() -> None:
-    got = referring_figures([(50, 100), (9, 10), (0, 0)])
-    assert got["oiou"] == pytest.approx(59 / 110)
-    assert got["miou"] == pytest.approx((0.5 + 0.9) / 3)
-    assert got["p@0.5"] == pytest.approx(2 / 3)
-    assert got["p@0.9"] == pytest.approx(1 / 3)
+    figures = referring_figures([(50, 100), (9, 10), (0, 0)])
+    assert figures["oiou"] == pytest.approx(59 / 110)
+    assert figures["miou"] == pytest.approx((0.5 + 0.9) / 3)
+    assert figures["p@0.5"] == pytest.approx(2 / 3)
+    assert figures["p@0.9"] == pytest.approx(1 / 3)

@@ -1,4 +1,4 @@
-"""Heads ready for the tasks: those that ship, equal contexts that are shared, and digests that tell heads apart."""
+"""Opened heads: those that ship, equal contexts that are shared, and a digest of each head."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def test_a_digest_changes_with_everything_that_decides_an_answer(
         replace(head, size=head.size * 2),
         replace(head, contexts=head.contexts + torch.finfo(torch.float32).eps * 4),
     ]
-    digests = {digest_head(backbone, one) for one in (head, *changed)}
+    digests = {digest_head(backbone, each_head) for each_head in (head, *changed)}
     assert len(digests) == 1 + len(changed)
     assert digest_head(backbone, replace(head, name="other")) in digests

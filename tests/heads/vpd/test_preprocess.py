@@ -1,4 +1,4 @@
-"""Sizes that the network sees, and what pads them."""
+"""Sizes of images for the network, and their padding."""
 
 from __future__ import annotations
 

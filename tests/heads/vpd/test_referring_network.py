@@ -14,9 +14,9 @@ from tests.heads.vpd.conftest import TOKENS, random_network
 
 @pytest.fixture(scope="module")
 def network(backbone: StableDiffusion) -> ReferringNetwork:
-    found = random_network(backbone, "referring")
-    assert isinstance(found, ReferringNetwork)
-    return found
+    referring_network = random_network(backbone, "referring")
+    assert isinstance(referring_network, ReferringNetwork)
+    return referring_network
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def test_logits_are_those_of_rest_and_object(features: list[torch.Tensor], netwo
     assert logits.shape == (1, 2, 8, 8)
 
 
-def test_the_input_tells_how_many_tokens_there_were(backbone: StableDiffusion, network: ReferringNetwork) -> None:
+def test_the_number_of_tokens_is_read_from_the_input(backbone: StableDiffusion, network: ReferringNetwork) -> None:
     assert token_length(network, list_feature_channels(backbone)) == TOKENS
 
 
 def test_sizes_are_read_from_the_weights(network: ReferringNetwork) -> None:
     state = network.state_dict()
     again = referring_network(state, "memory").state_dict()
-    assert {key: one.shape for key, one in again.items()} == {key: one.shape for key, one in state.items()}
+    assert {key: tensor.shape for key, tensor in again.items()} == {key: tensor.shape for key, tensor in state.items()}
 
 
 def test_weights_of_something_else_are_refused() -> None:

@@ -35,18 +35,18 @@ def segmentation(heads: dict[str, Head]) -> SegmentationHead:
 def test_every_size_gets_a_class_for_every_pixel(
     engine: DirectEngine, segmentation: SegmentationHead, size: Any, protocol: Any
 ) -> None:
-    found = complete(predict_segmentation(engine, black(*size), segmentation, protocol=protocol))
-    assert found.class_map.shape == found.probabilities.shape == size
-    assert int(found.class_map.max()) < len(found.classes) == len(found.palette)
-    assert (found.probabilities >= 1 / len(found.classes) - 1e-5).all()
+    result = complete(predict_segmentation(engine, black(*size), segmentation, protocol=protocol))
+    assert result.class_map.shape == result.probabilities.shape == size
+    assert int(result.class_map.max()) < len(result.classes) == len(result.palette)
+    assert (result.probabilities >= 1 / len(result.classes) - 1e-5).all()
 
 
 def test_several_scales_and_mirrors_are_averaged(
     engine: DirectEngine, segmentation: SegmentationHead, photo: Image
 ) -> None:
-    found = complete(predict_segmentation(engine, photo, segmentation, protocol="multiscale"))
+    result = complete(predict_segmentation(engine, photo, segmentation, protocol="multiscale"))
     mirror = complete(predict_segmentation(engine, photo[:, ::-1].copy(), segmentation, protocol="multiscale"))
-    assert np.allclose(found.probabilities, mirror.probabilities[:, ::-1], atol=2e-3)
+    assert np.allclose(result.probabilities, mirror.probabilities[:, ::-1], atol=2e-3)
 
 
 @pytest.mark.parametrize("size", [(64, 150), (100, 100), (64, 64)])
@@ -68,8 +68,8 @@ def test_windows_at_once_are_mmsegmentations_own_loop(
         encode_decode=encode_decode,
     )
     expected = EncoderDecoder.slide_inference(itself, pixels[None], [{}])[0].softmax(dim=0)
-    found = complete(slide_probabilities(engine, pixels, segmentation, size))
-    assert torch.allclose(found, expected, atol=1e-5)
+    probabilities = complete(slide_probabilities(engine, pixels, segmentation, size))
+    assert torch.allclose(probabilities, expected, atol=1e-5)
 
 
 def test_probabilities_are_added_up_strip_by_strip() -> None:

@@ -14,9 +14,9 @@ from tests.heads.vpd.conftest import CLASSES, random_network
 
 @pytest.fixture(scope="module")
 def network(backbone: StableDiffusion) -> SegmentationNetwork:
-    found = random_network(backbone, "segmentation")
-    assert isinstance(found, SegmentationNetwork)
-    return found
+    segmentation_network = random_network(backbone, "segmentation")
+    assert isinstance(segmentation_network, SegmentationNetwork)
+    return segmentation_network
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_every_class_has_a_token(network: SegmentationNetwork) -> None:
 def test_sizes_are_read_from_the_weights(network: SegmentationNetwork) -> None:
     state = network.state_dict()
     again = segmentation_network(state, "memory").state_dict()
-    assert {key: one.shape for key, one in again.items()} == {key: one.shape for key, one in state.items()}
+    assert {key: tensor.shape for key, tensor in again.items()} == {key: tensor.shape for key, tensor in state.items()}
 
 
 def test_weights_of_something_else_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""What is chosen, as the images of a request."""
+"""Chosen files as the images of a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs as they are shown."""
+"""The display of jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks out of what is painted."""
+"""Masks from painted layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A panel's request and what is shown of its answer, for a task that nothing here knows."""
+"""A panel's request and the display of its answer, for a task that the page does not know."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CHOSEN = Chosen([("image", IMAGE)], [("image", IMAGE.name)], IMAGE)
 
 
 @pytest.fixture(scope="module")
-def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def trial_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running_server(tasks=(*TASKS, MEAN_COLOUR), data_folder=tmp_path_factory.mktemp("data")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def description(trial: Server) -> ServerDescription:
-    with Client(trial.url) as client:
+def description(trial_server: Server) -> ServerDescription:
+    with Client(trial_server.url) as client:
         return describe(client)
 
 
@@ -41,8 +41,8 @@ def request_of(form: TaskForm, **texts: str) -> PanelRequest:
     return PanelRequest(form, CHOSEN, fields, to_arguments(form.options, fields))
 
 
-def page_of(trial: Server, description: ServerDescription) -> Page:
-    return Page(trial.url, True, description, None)
+def page_of(trial_server: Server, description: ServerDescription) -> Page:
+    return Page(trial_server.url, True, description, None)
 
 
 def form_of(description: ServerDescription, name: str) -> TaskForm:
@@ -73,7 +73,7 @@ SHOWN = Chosen(
     ],
 )
 def test_the_commands_that_are_shown_run(
-    trial: Server,
+    trial_server: Server,
     description: ServerDescription,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -83,37 +83,41 @@ def test_the_commands_that_are_shown_run(
 ) -> None:
     monkeypatch.chdir(SAMPLES)
     form = form_of(description, task)
-    fields = [(name, text) for name, some in texts.items() for text in ([some] if isinstance(some, str) else some)]
+    fields = [
+        (name, text)
+        for name, text_or_texts in texts.items()
+        for text in ([text_or_texts] if isinstance(text_or_texts, str) else text_or_texts)
+    ]
     request = PanelRequest(form, chosen, fields, to_arguments(form.options, fields))
-    curl, python = same_request(request, trial.url, keyed=False)
+    curl, python = same_request(request, trial_server.url, keyed=False)
     run_shown(python)
     assert "rows=" in capsys.readouterr().out
     answered = subprocess.run(f"{curl} -f", shell=True, capture_output=True, text=True, check=True).stdout
     assert '"rows":' in answered
 
 
-def test_a_new_task_is_shown_with_the_servers_own_picture(trial: Server, description: ServerDescription) -> None:
+def test_a_new_task_is_shown_with_the_servers_own_picture(trial_server: Server, description: ServerDescription) -> None:
     request = request_of(form_of(description, "mean-colour"), levels="6")
-    (shown,) = answers(page_of(trial, description), request, "", trial.url)
+    (shown,) = answers(page_of(trial_server, description), request, "", trial_server.url)
     assert shown.picture is not None
     assert len(shown.picture[1].getcolors() or ()) == 1
     assert "red" in shown.html
-    assert f"{trial.url}/v1/mean-colour" in shown.curl
+    assert f"{trial_server.url}/v1/mean-colour" in shown.curl
     assert "levels=6" in shown.curl
     assert "levels=6" in shown.python
 
 
-def test_a_stream_is_shown_as_it_comes(trial: Server, description: ServerDescription) -> None:
+def test_a_stream_is_shown_as_it_comes(trial_server: Server, description: ServerDescription) -> None:
     request = request_of(form_of(description, "zero-shot"), labels="a cross", scheme="race")
     request.arguments["labels"] = ["a cross", "a seven"]
-    *_, last = answers(page_of(trial, description), request, "", trial.url)
+    *_, last = answers(page_of(trial_server, description), request, "", trial_server.url)
     assert "Stopped:" in last.html
     assert "zero_shot_stream" in last.python
 
 
-def test_a_problem_is_shown_with_its_commands(trial: Server, description: ServerDescription) -> None:
+def test_a_problem_is_shown_with_its_commands(trial_server: Server, description: ServerDescription) -> None:
     request = request_of(form_of(description, "depth"), scene="moon")
-    (shown,) = answers(page_of(trial, description), request, "", trial.url)
+    (shown,) = answers(page_of(trial_server, description), request, "", trial_server.url)
     assert 'role="alert"' in shown.html
     assert "curl" in shown.curl
 

@@ -1,4 +1,4 @@
-"""Request bodies as the OpenAPI document tells them."""
+"""Request bodies in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_form_a_json_body_and_the_image_alone_take_the_same_options() -> None:
     assert rounds["schema"] == {"type": "string"}
 
 
-def test_what_the_path_says_stands_in_no_body() -> None:
+def test_parameters_of_the_path_are_not_in_the_body() -> None:
     bodies, form, parameters = content(hidden=["name"], raw=False)
     assert bodies.keys() == {"multipart/form-data", "application/json"}
     assert "name" not in form["properties"]

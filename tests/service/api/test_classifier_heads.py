@@ -12,7 +12,7 @@ import pytest
 from service.library.classifiers import as_tensors, from_file
 from service.library.store import pack, unpack
 from tests.diffsight.command import diffsight
-from tests.service.api.test_classifiers import PARTS, ROUTE, digits, fitted, form
+from tests.service.api.test_classifiers import PARTS, ROUTE, digits, fit_classifier, form
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -27,30 +27,34 @@ ATTENTION = {
 
 
 @pytest.fixture(scope="module")
-def attention(server: Server) -> dict[str, Any]:
-    return fitted(server, digits(4, 2), **ATTENTION)
+def attention_classifier(server: Server) -> dict[str, Any]:
+    return fit_classifier(server, digits(4, 2), **ATTENTION)
 
 
 def answers(server: Server, classifier: str) -> list[tuple[str, float]]:
     files = [("image", data) for _, data in digits(2, 2, held_out=True)]
     answers = server.client.post(f"/v1/classify/{classifier}", files=files).json()["answers"]
-    assert all(one["known"] is None for one in answers)
-    return [(one["label"], one["probability"]) for one in answers]
+    assert all(answer["known"] is None for answer in answers)
+    return [(answer["label"], answer["probability"]) for answer in answers]
 
 
-def test_a_released_head_is_fitted_described_and_used(server: Server, attention: dict[str, Any]) -> None:
-    assert attention["head"] == "attention"
-    assert attention["head_options"] == {"hidden": [2048], **SMALL}
-    assert (attention["strength"], attention["tried"], attention["threshold"]) == (None, [], None)
-    assert attention["validated"] == 8
-    assert np.array(attention["confusion"]).sum() == 8
+def test_a_released_head_is_fitted_described_and_used(server: Server, attention_classifier: dict[str, Any]) -> None:
+    assert attention_classifier["head"] == "attention"
+    assert attention_classifier["head_options"] == {"hidden": [2048], **SMALL}
+    assert (attention_classifier["strength"], attention_classifier["tried"], attention_classifier["threshold"]) == (
+        None,
+        [],
+        None,
+    )
+    assert attention_classifier["validated"] == 8
+    assert np.array(attention_classifier["confusion"]).sum() == 8
     (listed,) = [
         classifier
         for classifier in server.client.get(ROUTE).json()["classifiers"]
-        if classifier["id"] == attention["id"]
+        if classifier["id"] == attention_classifier["id"]
     ]
     assert listed["head"] == "attention"
-    assert {label for label, _ in answers(server, attention["id"])} <= {"zero", "one"}
+    assert {label for label, _ in answers(server, attention_classifier["id"])} <= {"zero", "one"}
 
 
 def test_a_head_whose_training_would_fill_the_memory_is_refused_before_any_work(server: Server) -> None:
@@ -61,20 +65,20 @@ def test_a_head_whose_training_would_fill_the_memory_is_refused_before_any_work(
     assert "max_fit_bytes" in refused.json()["hint"]
 
 
-def test_it_travels_and_grows(server: Server, attention: dict[str, Any]) -> None:
-    file = server.client.get(f"{ROUTE}/{attention['id']}/export").content
+def test_it_travels_and_grows(server: Server, attention_classifier: dict[str, Any]) -> None:
+    file = server.client.get(f"{ROUTE}/{attention_classifier['id']}/export").content
     taken = server.client.post(f"{ROUTE}/import", content=file, headers=PARTS)
     assert taken.status_code == 201, taken.text
-    assert answers(server, taken.json()["id"]) == answers(server, attention["id"])
+    assert answers(server, taken.json()["id"]) == answers(server, attention_classifier["id"])
     more = form(digits(5, 3)[8:])
     grown = server.client.patch(f"{ROUTE}/{taken.json()['id']}", files=more["files"], data=more["data"]).json()
     assert (grown["head"], len(grown["classes"])) == ("attention", 3)
 
 
 def test_a_file_with_another_head_inside_is_refused(
-    server: Server, attention: dict[str, Any], check_problem: Any
+    server: Server, attention_classifier: dict[str, Any], check_problem: Any
 ) -> None:
-    about, tensors = unpack(server.client.get(f"{ROUTE}/{attention['id']}/export").content)
+    about, tensors = unpack(server.client.get(f"{ROUTE}/{attention_classifier['id']}/export").content)
     classifier = from_file(about, tensors)
     good = as_tensors(classifier, examples=False)
     head = about["head"]
@@ -105,7 +109,7 @@ def test_a_file_with_another_head_inside_is_refused(
         ({"head": "cnn"}, "Input should be"),
     ],
 )
-def test_what_cannot_be_built_is_refused(
+def test_invalid_options_of_a_head_are_refused(
     server: Server, check_problem: Any, options: dict[str, Any], message: str
 ) -> None:
     request = form(digits(1, 2))

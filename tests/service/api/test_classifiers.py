@@ -37,7 +37,7 @@ def digits(per_class: int, classes: int = 10, *, held_out: bool = False) -> list
     return [(DIGIT_NAMES[source.labels[index]], png(source.image(int(index)))) for part in chosen for index in part]
 
 
-def zipped(examples: list[tuple[str, bytes]]) -> bytes:
+def make_zip(examples: list[tuple[str, bytes]]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for place, (name, data) in enumerate(examples):
@@ -49,7 +49,7 @@ def form(examples: list[tuple[str, bytes]]) -> dict[str, Any]:
     return {"files": [("image", data) for _, data in examples], "data": {"labels": [name for name, _ in examples]}}
 
 
-def fitted(server: Server, examples: list[tuple[str, bytes]], **options: Any) -> dict[str, Any]:
+def fit_classifier(server: Server, examples: list[tuple[str, bytes]], **options: Any) -> dict[str, Any]:
     request = form(examples)
     response = server.client.post(ROUTE, files=request["files"], data={**request["data"], **options})
     assert response.status_code == 201, response.text
@@ -58,56 +58,63 @@ def fitted(server: Server, examples: list[tuple[str, bytes]], **options: Any) ->
 
 
 @pytest.fixture(scope="module")
-def ten(server: Server) -> dict[str, Any]:
+def ten_digits(server: Server) -> dict[str, Any]:
     """A classifier of all ten digits, fitted from a zip of folders."""
     response = server.client.post(
-        ROUTE, content=zipped(digits(12)), params={"name": "digits"}, headers={"Content-Type": "application/zip"}
+        ROUTE, content=make_zip(digits(12)), params={"name": "digits"}, headers={"Content-Type": "application/zip"}
     )
     assert response.status_code == 201, response.text
     answer: dict[str, Any] = response.json()
     return answer
 
 
-def test_a_fit_tells_how_good_it_is(ten: dict[str, Any]) -> None:
-    assert ten["name"] == "digits"
-    assert [class_["label"] for class_ in ten["classes"]] == sorted(DIGIT_NAMES)
-    assert {class_["images"] for class_ in ten["classes"]} == {12}
-    assert ten["accuracy"] > 0.5
-    assert np.trace(np.array(ten["confusion"])) == pytest.approx(ten["accuracy"] * 120)
-    recalls = [class_["recall"] for class_ in ten["classes"]]
-    assert recalls == [row[place] / 12 for place, row in enumerate(ten["confusion"])]
-    assert ten["balanced_accuracy"] == pytest.approx(np.mean(recalls))
-    assert ten["calibrated"] is True
-    assert (ten["duplicates"], ten["rows"], ten["usable"], ten["can_grow"]) == (0, 120, True, True)
+def test_a_fit_reports_its_accuracy(ten_digits: dict[str, Any]) -> None:
+    assert ten_digits["name"] == "digits"
+    assert [class_["label"] for class_ in ten_digits["classes"]] == sorted(DIGIT_NAMES)
+    assert {class_["images"] for class_ in ten_digits["classes"]} == {12}
+    assert ten_digits["accuracy"] > 0.5
+    assert np.trace(np.array(ten_digits["confusion"])) == pytest.approx(ten_digits["accuracy"] * 120)
+    recalls = [class_["recall"] for class_ in ten_digits["classes"]]
+    assert recalls == [row[place] / 12 for place, row in enumerate(ten_digits["confusion"])]
+    assert ten_digits["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert ten_digits["calibrated"] is True
+    assert (ten_digits["duplicates"], ten_digits["rows"], ten_digits["usable"], ten_digits["can_grow"]) == (
+        0,
+        120,
+        True,
+        True,
+    )
 
 
-def test_it_knows_digits_that_it_never_saw(server: Server, ten: dict[str, Any]) -> None:
+def test_it_knows_digits_that_it_never_saw(server: Server, ten_digits: dict[str, Any]) -> None:
     unseen = digits(4, held_out=True)
     files = [("image", data) for _, data in unseen]
-    answer = server.client.post(f"/v1/classify/{ten['id']}", files=files, data={"top": 3}).json()
-    right = [one["label"] == name for one, (name, _) in zip(answer["answers"], unseen, strict=True)]
+    answer = server.client.post(f"/v1/classify/{ten_digits['id']}", files=files, data={"top": 3}).json()
+    right = [item["label"] == name for item, (name, _) in zip(answer["answers"], unseen, strict=True)]
     assert np.mean(right) > 0.5
-    for one in answer["answers"]:
-        probabilities = [score["probability"] for score in one["scores"]]
+    for item in answer["answers"]:
+        probabilities = [score["probability"] for score in item["scores"]]
         assert probabilities == sorted(probabilities, reverse=True)
-        assert (len(probabilities), one["probability"], one["label"]) == (
+        assert (len(probabilities), item["probability"], item["label"]) == (
             3,
             probabilities[0],
-            one["scores"][0]["label"],
+            item["scores"][0]["label"],
         )
-        assert one["known"] is (one["novelty"] <= answer["threshold"])
+        assert item["known"] is (item["novelty"] <= answer["threshold"])
 
 
-def test_what_is_no_digit_is_not_known(server: Server, ten: dict[str, Any], png: bytes) -> None:
+def test_an_image_that_is_no_digit_is_not_known(server: Server, ten_digits: dict[str, Any], png: bytes) -> None:
     noise = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(noise, "PNG")
-    answer = server.client.post(f"/v1/classify/{ten['id']}", files=[("image", noise.getvalue()), ("image", png)]).json()
-    assert [one["known"] for one in answer["answers"]] == [False, False]
+    answer = server.client.post(
+        f"/v1/classify/{ten_digits['id']}", files=[("image", noise.getvalue()), ("image", png)]
+    ).json()
+    assert [item["known"] for item in answer["answers"]] == [False, False]
 
 
 def test_all_forms_of_a_request_give_the_same_classifier(server: Server) -> None:
     examples = digits(3, 2)
-    sent = fitted(server, examples)
+    sent = fit_classifier(server, examples)
     as_json = {
         "images": [base64.b64encode(data).decode() for _, data in examples],
         "labels": [name for name, _ in examples],
@@ -115,7 +122,7 @@ def test_all_forms_of_a_request_give_the_same_classifier(server: Server) -> None
     answers = [
         sent,
         server.client.post(ROUTE, json=as_json).json(),
-        server.client.post(ROUTE, files={"image": zipped(examples)}).json(),
+        server.client.post(ROUTE, files={"image": make_zip(examples)}).json(),
     ]
     assert len({answer["id"] for answer in answers}) == 3
     for answer in answers[1:]:
@@ -126,7 +133,7 @@ def test_all_forms_of_a_request_give_the_same_classifier(server: Server) -> None
 
 def test_a_zip_and_single_images_go_together(server: Server) -> None:
     examples = digits(2, 3)
-    files = [("image", zipped(examples[:4])), ("image", examples[4][1]), ("image", examples[5][1])]
+    files = [("image", make_zip(examples[:4])), ("image", examples[4][1]), ("image", examples[5][1])]
     answer = server.client.post(ROUTE, files=files, data={"labels": ["two", "two"]}).json()
     assert [(class_["label"], class_["images"]) for class_ in answer["classes"]] == [
         ("one", 2),
@@ -137,29 +144,29 @@ def test_a_zip_and_single_images_go_together(server: Server) -> None:
 
 def test_images_and_classes_are_added_without_starting_over(server: Server) -> None:
     examples = digits(6, 3)
-    route = f"{ROUTE}/{fitted(server, examples[:12])['id']}"
+    route = f"{ROUTE}/{fit_classifier(server, examples[:12])['id']}"
     grown = server.client.patch(route, **form([*examples[10:12], *examples[12:]])).json()
     assert [(class_["label"], class_["images"]) for class_ in grown["classes"]] == [("one", 6), ("two", 6), ("zero", 6)]
     assert grown["duplicates"] == 2
     assert grown["rows"] <= 6
-    at_once = fitted(server, examples)
+    at_once = fit_classifier(server, examples)
     assert grown["confusion"] == at_once["confusion"]
-    one = server.client.patch(
+    renamed = server.client.patch(
         route,
         content=digits(7, 1)[6][1],
         params={"labels": "zero", "name": "renamed"},
         headers={"Content-Type": "image/png"},
     ).json()
-    assert (one["classes"][2]["images"], one["name"]) == (7, "renamed")
+    assert (renamed["classes"][2]["images"], renamed["name"]) == (7, "renamed")
     less = server.client.patch(route, json={"remove_classes": ["two"]}).json()
     assert [class_["label"] for class_ in less["classes"]] == ["one", "zero"]
     assert less["created"] == grown["created"]
     assert server.client.get(route).json()["classes"] == less["classes"]
 
 
-def test_two_clients_that_add_at_once_both_get_their_images_in(server: Server) -> None:
+def test_two_clients_can_add_images_at_once(server: Server) -> None:
     examples = digits(8, 2)
-    route = f"{ROUTE}/{fitted(server, [*examples[:4], *examples[8:12]])['id']}"
+    route = f"{ROUTE}/{fit_classifier(server, [*examples[:4], *examples[8:12]])['id']}"
     statuses = []
 
     def add(part: list[tuple[str, bytes]]) -> None:
@@ -177,7 +184,7 @@ def test_two_clients_that_add_at_once_both_get_their_images_in(server: Server) -
 def test_it_survives_a_restart(start_server: StartServer, tmp_path: Path) -> None:
     image = {"image": digits(1, 1, held_out=True)[0][1]}
     first = start_server(data_folder=tmp_path)
-    made = fitted(first, digits(4, 3), name="kept")
+    made = fit_classifier(first, digits(4, 3), name="kept")
     before = first.client.post(f"/v1/classify/{made['id']}", files=image).json()
     second = start_server(data_folder=tmp_path)
     (listed,) = second.client.get(ROUTE).json()["classifiers"]
@@ -189,7 +196,7 @@ def test_it_survives_a_restart(start_server: StartServer, tmp_path: Path) -> Non
 
 
 def test_an_exported_classifier_answers_alike_elsewhere(server: Server) -> None:
-    made = fitted(server, digits(4, 3))
+    made = fit_classifier(server, digits(4, 3))
     image = {"image": digits(1, 1, held_out=True)[0][1]}
     expected = server.client.post(f"/v1/classify/{made['id']}", files=image).json()["answers"]
     for options, grows in (({}, True), ({"vectors": "false"}, False)):
@@ -208,7 +215,7 @@ def test_an_exported_classifier_answers_alike_elsewhere(server: Server) -> None:
 
 
 def test_a_deleted_classifier_is_gone(server: Server, check_problem: Any, png: bytes) -> None:
-    made = fitted(server, digits(1, 2))
+    made = fit_classifier(server, digits(1, 2))
     route = f"{ROUTE}/{made['id']}"
     assert server.client.delete(route).status_code == 204
     for response in (
@@ -222,7 +229,7 @@ def test_a_deleted_classifier_is_gone(server: Server, check_problem: Any, png: b
 
 
 def test_a_classifier_deleted_while_in_use_answers_or_is_gone(server: Server, check_problem: Any) -> None:
-    made = fitted(server, digits(2, 2))
+    made = fit_classifier(server, digits(2, 2))
     images = [("image", data) for _, data in digits(8, 4, held_out=True)]
     responses: list[Any] = []
 
@@ -246,18 +253,18 @@ def test_a_classifier_deleted_while_in_use_answers_or_is_gone(server: Server, ch
 
 
 def test_two_classes_with_one_image_each(server: Server) -> None:
-    answer = fitted(server, digits(1, 2))
+    answer = fit_classifier(server, digits(1, 2))
     assert (answer["accuracy"], answer["folds"], answer["calibrated"], answer["threshold"]) == (None, 0, False, None)
     image = digits(1, 1)[0][1]
-    (one,) = server.client.post(f"/v1/classify/{answer['id']}", files={"image": image}).json()["answers"]
-    assert (one["label"], one["known"], one["novelty"]) == ("zero", None, None)
+    (item,) = server.client.post(f"/v1/classify/{answer['id']}", files={"image": image}).json()["answers"]
+    assert (item["label"], item["known"], item["novelty"]) == ("zero", None, None)
 
 
 def test_an_image_sent_twice_counts_once(server: Server) -> None:
     examples = digits(3, 2)
-    answer = fitted(server, [*examples, *examples, *examples[:2]])
+    answer = fit_classifier(server, [*examples, *examples, *examples[:2]])
     assert (answer["duplicates"], [class_["images"] for class_ in answer["classes"]]) == (8, [3, 3])
-    assert answer["confusion"] == fitted(server, examples)["confusion"]
+    assert answer["confusion"] == fit_classifier(server, examples)["confusion"]
 
 
 def bodies() -> dict[str, tuple[dict[str, Any], str, str]]:
@@ -289,14 +296,14 @@ def bodies() -> dict[str, tuple[dict[str, Any], str, str]]:
         ),
         "no image": (form([pair[0], ("b", b"text")]), "images.1", "no image"),
         "file in no folder": (
-            {"content": zipped_flat(pair), "headers": {"Content-Type": "application/zip"}},
+            {"content": make_flat_zip(pair), "headers": {"Content-Type": "application/zip"}},
             "0.png",
             "no folder",
         ),
     }
 
 
-def zipped_flat(examples: list[tuple[str, bytes]]) -> bytes:
+def make_flat_zip(examples: list[tuple[str, bytes]]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for place, (_, data) in enumerate(examples):
@@ -305,7 +312,7 @@ def zipped_flat(examples: list[tuple[str, bytes]]) -> bytes:
 
 
 @pytest.mark.parametrize("name", bodies())
-def test_what_cannot_be_fitted_is_refused_by_name(server: Server, check_problem: Any, name: str) -> None:
+def test_an_invalid_request_is_refused_with_the_field(server: Server, check_problem: Any, name: str) -> None:
     arguments, field, message = bodies()[name]
     response = server.client.post(ROUTE, **arguments)
     if name == "NaN":
@@ -318,7 +325,7 @@ def test_what_cannot_be_fitted_is_refused_by_name(server: Server, check_problem:
 
 def test_changes_that_cannot_be_made_are_refused(server: Server, check_problem: Any) -> None:
     examples = digits(2, 2)
-    route = f"{ROUTE}/{fitted(server, examples)['id']}"
+    route = f"{ROUTE}/{fit_classifier(server, examples)['id']}"
     for body, message in (
         ({}, "nothing to change"),
         ({"remove_classes": ["nine"]}, "no class 'nine'"),
@@ -329,20 +336,20 @@ def test_changes_that_cannot_be_made_are_refused(server: Server, check_problem: 
     assert "the labels 'zero' and 'one'" in check_problem(twice, 422, "invalid-input")["detail"]
 
 
-@pytest.mark.parametrize("thing", ["x", "0" * 16, "..%2f..%2fetc", "zero-shots", "%00"])
-def test_ids_that_were_never_created_are_not_found(server: Server, check_problem: Any, thing: str, png: bytes) -> None:
+@pytest.mark.parametrize("name", ["x", "0" * 16, "..%2f..%2fetc", "zero-shots", "%00"])
+def test_ids_that_were_never_created_are_not_found(server: Server, check_problem: Any, name: str, png: bytes) -> None:
     for response in (
-        server.client.get(f"{ROUTE}/{thing}"),
-        server.client.post(f"/v1/classify/{thing}", files={"image": png}),
+        server.client.get(f"{ROUTE}/{name}"),
+        server.client.post(f"/v1/classify/{name}", files={"image": png}),
     ):
         assert response.status_code == 404
 
 
-def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
+def damage_files(data: bytes) -> dict[str, tuple[bytes, str]]:
     """Files that are refused: name -> (bytes, words of the problem)."""
     about, tensors = unpack(data)
 
-    def changed(name: str, value: Any) -> bytes:
+    def replace_tensor(name: str, value: Any) -> bytes:
         return pack(about, {**tensors, name: value})
 
     def read(**values: Any) -> bytes:
@@ -351,12 +358,15 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
     weights, labels = tensors["weights"], tensors["examples.labels"]
     return {
         "no file": (b"x", "no safetensors"),
-        "NaN": (changed("weights", np.full_like(weights, np.nan)), "NaN"),
-        "infinite vectors": (changed("examples.vectors", np.full_like(tensors["examples.vectors"], np.inf)), "NaN"),
-        "shape": (changed("weights", weights[:, :-1]), "weights is float32"),
-        "number type": (changed("bias", tensors["bias"].astype(np.float64)), "bias is float64"),
-        "scale": (changed("scale", np.zeros_like(tensors["scale"])), "not above 0"),
-        "labels": (changed("examples.labels", labels + 5), "not those of its classes"),
+        "NaN": (replace_tensor("weights", np.full_like(weights, np.nan)), "NaN"),
+        "infinite vectors": (
+            replace_tensor("examples.vectors", np.full_like(tensors["examples.vectors"], np.inf)),
+            "NaN",
+        ),
+        "shape": (replace_tensor("weights", weights[:, :-1]), "weights is float32"),
+        "number type": (replace_tensor("bias", tensors["bias"].astype(np.float64)), "bias is float64"),
+        "scale": (replace_tensor("scale", np.zeros_like(tensors["scale"])), "not above 0"),
+        "labels": (replace_tensor("examples.labels", labels + 5), "not those of its classes"),
         "missing": (pack(about, {"mean": tensors["mean"]}), "no tensor"),
         "classes": (pack({**about, "classes": ["a", "a"]}, tensors), "figures"),
         "one class": (pack({**about, "classes": ["a"]}, tensors), "classes"),
@@ -375,11 +385,11 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
 
 
 def test_files_that_are_off_are_refused(server: Server, check_problem: Any) -> None:
-    made = fitted(server, digits(4, 2))
+    made = fit_classifier(server, digits(4, 2))
     data = server.client.get(f"{ROUTE}/{made['id']}/export").content
     assert server.client.post(f"{ROUTE}/import", content=data, headers=PARTS).status_code == 201
     count = len(server.client.get(ROUTE).json()["classifiers"])
-    for name, (file, message) in damaged(data).items():
+    for name, (file, message) in damage_files(data).items():
         problem = check_problem(
             server.client.post(f"{ROUTE}/import", content=file, headers=PARTS), 422, "invalid-input"
         )
@@ -393,7 +403,7 @@ def test_files_that_are_off_are_refused(server: Server, check_problem: Any) -> N
 
 
 def test_a_file_comes_back_as_it_was(server: Server) -> None:
-    made = fitted(server, digits(4, 2))
+    made = fit_classifier(server, digits(4, 2))
     about, tensors = unpack(server.client.get(f"{ROUTE}/{made['id']}/export").content)
     again = as_tensors(from_file(about, tensors))
     assert again.keys() == tensors.keys()
@@ -403,11 +413,11 @@ def test_a_file_comes_back_as_it_was(server: Server) -> None:
 
 def test_limits_are_reported(start_server: StartServer, check_problem: Any, tmp_path: Path) -> None:
     server = start_server(limits={"max_training_images": 5, "max_labels": 2}, data_folder=tmp_path, data_bytes=100_000)
-    many = check_problem(server.client.post(ROUTE, files={"image": zipped(digits(3, 2))}), 422, "invalid-input")
+    many = check_problem(server.client.post(ROUTE, files={"image": make_zip(digits(3, 2))}), 422, "invalid-input")
     assert "one classifier takes 5" in many["detail"]
     classes = check_problem(server.client.post(ROUTE, **form(digits(1, 3))), 422, "invalid-input")
     assert "3 classes" in classes["detail"]
-    made = fitted(server, digits(2, 2))
+    made = fit_classifier(server, digits(2, 2))
     grown = server.client.patch(f"{ROUTE}/{made['id']}", **form(digits(4, 1)[2:]))
     assert "one classifier takes 5" in check_problem(grown, 422, "invalid-input")["detail"]
     for _ in range(40):
@@ -421,7 +431,7 @@ def test_a_file_of_another_backbone_is_listed_and_not_used(
     start_server: StartServer, check_problem: Any, tmp_path: Path, png: bytes
 ) -> None:
     server = start_server(data_folder=tmp_path)
-    made = fitted(server, digits(2, 2))
+    made = fit_classifier(server, digits(2, 2))
     store = Store(tmp_path, "classifier", most_bytes=1 << 30)
     stored, tensors = store.read(made["id"])
     store.replace(stored, {**stored.about, "revision": "other"}, tensors)
@@ -442,7 +452,7 @@ def test_five_thousand_images(server: Server) -> None:
         (DIGIT_NAMES[source.labels[index % len(source)]], png(source.augment(index % len(source), generator)))
         for index in range(5000)
     ]
-    response = server.client.post(ROUTE, files={"image": zipped(examples)}, timeout=600)
+    response = server.client.post(ROUTE, files={"image": make_zip(examples)}, timeout=600)
     assert response.status_code == 201, response.text
     assert sum(class_["images"] for class_ in response.json()["classes"]) + response.json()["duplicates"] == 5000
     assert response.json()["accuracy"] > 0.7
@@ -451,7 +461,7 @@ def test_five_thousand_images(server: Server) -> None:
 def test_a_file_that_needs_more_rows_an_image_than_a_request_may_take_is_refused(
     server: Server, start_server: StartServer, check_problem: Any
 ) -> None:
-    made = fitted(server, digits(4, 2))
+    made = fit_classifier(server, digits(4, 2))
     about, tensors = unpack(server.client.get(f"{ROUTE}/{made['id']}/export").content)
     hungry = pack({**about, "features": {**about["features"], "noise_samples": 64}}, tensors)
     small = start_server(limits={"max_rows_per_request": 50})
@@ -460,7 +470,7 @@ def test_a_file_that_needs_more_rows_an_image_than_a_request_may_take_is_refused
 
 
 def test_a_kept_file_that_goes_with_no_vectors_is_no_fault(server: Server, check_problem: Any, png: bytes) -> None:
-    made = fitted(server, digits(4, 2))
+    made = fit_classifier(server, digits(4, 2))
     about, tensors = unpack(server.client.get(f"{ROUTE}/{made['id']}/export").content)
     kept = server.state.library.classifiers.add({**about, "features": {**about["features"], "pool_size": 2}}, tensors)
     answer = server.client.post(f"/v1/classify/{kept.id}", files={"image": png})

@@ -107,8 +107,8 @@ def test_a_bad_value_is_refused_by_name(
     server: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
     body = {"image": base64.b64encode(png).decode(), **options}
-    given = {name: value for name, value in body.items() if value is not None}
-    problem = check_problem(server.client.post(ROUTE, json=given), 422, "invalid-input")
+    fields = {name: value for name, value in body.items() if value is not None}
+    problem = check_problem(server.client.post(ROUTE, json=fields), 422, "invalid-input")
     assert problem["field"].startswith(field)
     assert message in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
 

@@ -1,4 +1,4 @@
-"""What is said of a job."""
+"""The answer that describes a job."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MODELS = ModelStore(load_settings(), TASKS, Metrics())
 """Not started."""
 
 
-def test_a_job_tells_its_forms_and_not_where_an_upload_lies() -> None:
+def test_a_job_lists_its_forms_and_hides_the_path_of_an_upload() -> None:
     answer = job_details(JOB, [Record(2, "c.png", {}, "", None, "no image")], TASKS, MODELS)
     assert answer.formats == ["jsonl", "png", "npy"]
     assert (answer.source.uploaded, answer.source.address) == (True, "")

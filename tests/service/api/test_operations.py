@@ -100,7 +100,7 @@ def test_a_prefix_is_offered_where_there_are_addresses() -> None:
     assert prefixed == ["/v1/jobs/{job}/results/label-studio"]
 
 
-def test_they_are_counted_as_the_route_itself(server: Server, png: bytes) -> None:
+def test_requests_of_an_operation_are_counted_as_those_of_its_route(server: Server, png: bytes) -> None:
     server.client.post("/v1/depth/upload", files={"image": png})
     metrics = server.client.get("/metrics").text
     assert 'task="depth"' in metrics

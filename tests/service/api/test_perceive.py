@@ -16,12 +16,12 @@ def post(server: Server, path: str, png: bytes, data: dict[str, Any] | None = No
     return server.client.post(path, files={"image": png}, data=data or {}, headers=headers)
 
 
-def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Server, png: bytes) -> None:
-    together = post(dense, "/v1/perceive", png, FOUR).json()
-    depth = post(dense, "/v1/depth", png).json()
-    segmentation = post(dense, "/v1/segmentation", png).json()
-    referring = post(dense, "/v1/segmentation/referring", png, {"expression": "a two"}).json()
-    features = post(dense, "/v1/features", png).json()
+def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense_server: Server, png: bytes) -> None:
+    together = post(dense_server, "/v1/perceive", png, FOUR).json()
+    depth = post(dense_server, "/v1/depth", png).json()
+    segmentation = post(dense_server, "/v1/segmentation", png).json()
+    referring = post(dense_server, "/v1/segmentation/referring", png, {"expression": "a two"}).json()
+    features = post(dense_server, "/v1/features", png).json()
     for name in depth["statistics"]:
         assert together["depth"]["statistics"][name] == pytest.approx(depth["statistics"][name], abs=1e-3)
     assert [segment["name"] for segment in together["segmentation"]["segments"]] == [
@@ -33,25 +33,25 @@ def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Ser
     assert together["rows"] <= apart
 
 
-def test_zero_shot_goes_with_the_others(dense: Server, png: bytes) -> None:
+def test_zero_shot_goes_with_the_others(dense_server: Server, png: bytes) -> None:
     body = {"tasks": ["zero_shot", "depth"], "labels": ["a zero", "a one"]}
-    answer = post(dense, "/v1/perceive", png, body).json()
+    answer = post(dense_server, "/v1/perceive", png, body).json()
     assert answer["zero_shot"]["label"] in body["labels"]
     assert sum(answer["zero_shot"]["probabilities"]) == pytest.approx(1)
     assert "segmentation" not in answer
 
 
 @pytest.mark.parametrize(
-    ("tasks", "said"),
+    ("tasks", "parts"),
     [
         ({"zero-shot": {"labels": ["a", "b"], "trails": 2}}, ("tasks.zero-shot.trails", "trials")),
         ({"zero-shot": {"labels": ["a", "b"], "format": "png"}}, ("tasks.zero-shot.format", "json")),
         ({"colour": {}}, ("'colour' is no task", "depth")),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(
-    server: Server, png: bytes, tasks: dict[str, object], said: tuple[str, ...]
+def test_an_invalid_task_is_reported_with_its_place(
+    server: Server, png: bytes, tasks: dict[str, object], parts: tuple[str, ...]
 ) -> None:
     response = server.client.post("/v1/perceive", json={"image": base64.b64encode(png).decode(), "tasks": tasks})
     assert response.status_code == 422
-    assert all(part in response.text for part in said), response.text
+    assert all(part in response.text for part in parts), response.text

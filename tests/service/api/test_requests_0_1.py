@@ -1,4 +1,4 @@
-"""Requests of version 0.1, recorded with what they were answered: every later version takes them, and tells no less.
+"""Requests of version 0.1, recorded with their answers: every later version accepts them, and answers no less.
 
 `recorded/requests_0_1.json` was written from version 0.1 and is not written again. It holds
 
@@ -7,8 +7,8 @@
 
 A request has `name`, `method` and `path`; `query`, `headers`; at most one of `json`, `body` (a picture's name) and a
 form: `form` (lists of name and text) and `files` (lists of part, file name and a picture's name). `{name}` in a text
-stands for what an earlier request of the group saved, `{picture:name}` for a picture's base64. `until` has a field and
-its values: the request is repeated until the answer has one of them.
+stands for a value that an earlier request of the group saved, `{picture:name}` for a picture's base64. `until` has a
+field and its values: the request is repeated until the answer has one of them.
 
 Its answer must have the `status` and the media type `content_type`, `answer_headers` among its headers, every path of
 `fields`, and at each path of `values` the number, within a thousandth, or the text. In `fields` `a.b[].c` is the key
@@ -57,16 +57,16 @@ _LOOKS, _SECONDS_BETWEEN_LOOKS = 1200, 0.05
 
 @dataclass
 class Replay:
-    """Sends requests to a server, and remembers for the next ones what they saved and kept."""
+    """Sends requests to a server, and remembers the values that they save and keep for later requests."""
 
     client: httpx2.Client
     saved: dict[str, str] = field(default_factory=dict)
     kept: dict[str, bytes] = field(default_factory=dict)
 
     def answer(self, request: Mapping[str, Any]) -> httpx2.Response:
-        """The answer, once it has what `until` waits for."""
+        """The answer that fulfils `until`."""
         for _ in range(_LOOKS):
-            response = self.sent(request)
+            response = self.send(request)
             waited_for = request.get("until", {})
             if response.status_code != 200 or all(at(response.json(), path) in waited_for[path] for path in waited_for):
                 break
@@ -80,43 +80,43 @@ class Replay:
             self.saved |= {name: str(at(read, path)) for name, path in request.get("save", {}).items()}
         return response
 
-    def sent(self, request: Mapping[str, Any]) -> httpx2.Response:
-        """The answer to one sending of a request."""
-        given: dict[str, Any] = {"headers": request.get("headers", {})}
+    def send(self, request: Mapping[str, Any]) -> httpx2.Response:
+        """Send a request once; its answer."""
+        options: dict[str, Any] = {"headers": request.get("headers", {})}
         if "query" in request:
-            given["params"] = [(name, self.filled(text)) for name, text in request["query"]]
+            options["params"] = [(name, self.fill_in(text)) for name, text in request["query"]]
         if "json" in request:
-            given["json"] = self.filled(request["json"])
+            options["json"] = self.fill_in(request["json"])
         if "body" in request:
-            given["content"] = self.file(request["body"])
+            options["content"] = self.file(request["body"])
         if "form" in request or "files" in request:
             # A part without a file name is a text, so that a form without files is multipart too.
-            texts = [(name, (None, self.filled(text))) for name, text in request.get("form", ())]
-            given["files"] = [
+            texts = [(name, (None, self.fill_in(text))) for name, text in request.get("form", ())]
+            options["files"] = [
                 *texts,
                 *((part, (called, self.file(name))) for part, called, name in request.get("files", ())),
             ]
-        return self.client.request(request["method"], self.filled(request["path"]), **given)
+        return self.client.request(request["method"], self.fill_in(request["path"]), **options)
 
     def file(self, name: str) -> bytes:
-        """The bytes that an earlier answer of the group was kept with, else a picture's."""
+        """The bytes of an earlier answer of the group that `keep` names, else of a picture."""
         return self.kept[name] if name in self.kept else PICTURES[name]
 
-    def filled(self, value: Any) -> Any:
-        """The value with what stands in braces in its texts put in; braces around nothing that is known stay."""
+    def fill_in(self, value: Any) -> Any:
+        """The value with saved values in place of names in braces; braces around unknown names stay."""
         if isinstance(value, str):
-            return re.sub(r"\{([\w:]+)\}", self._meant, value)
+            return re.sub(r"\{([\w:]+)\}", self._replace, value)
         if isinstance(value, list):
-            return [self.filled(item) for item in value]
+            return [self.fill_in(item) for item in value]
         if isinstance(value, dict):
-            return {name: self.filled(item) for name, item in value.items()}
+            return {name: self.fill_in(item) for name, item in value.items()}
         return value
 
-    def _meant(self, found: re.Match[str]) -> str:
-        kind, _, name = found[1].rpartition(":")
+    def _replace(self, match: re.Match[str]) -> str:
+        kind, _, name = match[1].rpartition(":")
         if kind == "picture":
             return base64.b64encode(PICTURES[name]).decode()
-        return self.saved.get(name, found[0])
+        return self.saved.get(name, match[0])
 
 
 def read_answer(response: httpx2.Response) -> Any:
@@ -159,10 +159,10 @@ def read_answer(response: httpx2.Response) -> Any:
 
 
 def _element(element: ElementTree.Element) -> dict[str, Any]:
-    """Attributes of an element under `@name`, and lists of what is inside by its tags."""
+    """Attributes of an element under `@name`, and lists of its children by their tags."""
     inside: dict[str, Any] = {f"@{name}": text for name, text in element.attrib.items()}
-    for one in element:
-        inside.setdefault(one.tag, []).append(_element(one))
+    for child in element:
+        inside.setdefault(child.tag, []).append(_element(child))
     return inside
 
 
@@ -174,49 +174,49 @@ def media_type(response: httpx2.Response) -> str:
 def paths(value: Any, place: str = "") -> Iterator[str]:
     """The paths of all keys in a value."""
     if isinstance(value, dict):
-        for name, one in value.items():
+        for name, inner in value.items():
             here = f"{place}.{name}" if place else str(name)
             yield here
-            yield from paths(one, here)
+            yield from paths(inner, here)
     elif isinstance(value, list):
         for item in value:
             yield from paths(item, f"{place}[]")
 
 
 def at(value: Any, path: str) -> Any:
-    """What stands at a path. Raises KeyError and IndexError if nothing does."""
+    """The value at a path. Raises KeyError or IndexError if there is none."""
     for step in path.split("."):
         value = value[int(step)] if isinstance(value, list) else value[step]
     return value
 
 
-def alike(expected: Any, found: Any) -> bool:
-    """Whether a value is as it was recorded: numbers within the tolerance, dictionaries with new keys at most."""
+def is_alike(expected: Any, actual: Any) -> bool:
+    """Whether a value equals the recorded one: numbers within the tolerance, new keys allowed."""
     if isinstance(expected, dict):
-        return isinstance(found, dict) and all(
-            name in found and alike(expected[name], found[name]) for name in expected
+        return isinstance(actual, dict) and all(
+            name in actual and is_alike(expected[name], actual[name]) for name in expected
         )
     if isinstance(expected, list):
-        same = isinstance(found, list) and len(found) == len(expected)
-        return same and all(map(alike, expected, found))
+        same = isinstance(actual, list) and len(actual) == len(expected)
+        return same and all(map(is_alike, expected, actual))
     if isinstance(expected, bool) or not isinstance(expected, int | float):
-        return bool(expected == found)
-    number = isinstance(found, int | float) and not isinstance(found, bool)
-    return number and bool(found == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE))
+        return bool(expected == actual)
+    number = isinstance(actual, int | float) and not isinstance(actual, bool)
+    return number and bool(actual == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE))
 
 
-def differing(expected: Mapping[str, Any], answer: Any) -> dict[str, str]:
-    """What was recorded and what is there, by the path of each value that is not alike."""
-    found = {}
+def find_differences(expected: Mapping[str, Any], answer: Any) -> dict[str, str]:
+    """The recorded and the actual value, by the path of each difference."""
+    differences = {}
     for path, value in expected.items():
         try:
             now = at(answer, path)
         except (KeyError, IndexError, TypeError, ValueError):
-            found[path] = f"{value!r} is gone"
+            differences[path] = f"{value!r} is gone"
         else:
-            if not alike(value, now):
-                found[path] = f"{value!r} is {now!r}"
-    return found
+            if not is_alike(value, now):
+                differences[path] = f"{value!r} is {now!r}"
+    return differences
 
 
 @pytest.mark.parametrize("group", RECORDED["groups"])
@@ -228,10 +228,10 @@ def test_a_request_of_version_0_1_is_answered_as_it_was(server: Server, group: s
         assert response.status_code == request["status"], f"{name}: {response.status_code}: {response.text[:2000]}"
         assert media_type(response) == request["content_type"], name
         for header, text in request.get("answer_headers", {}).items():
-            assert response.headers.get(header) == replay.filled(text), f"{name}: the header {header}"
+            assert response.headers.get(header) == replay.fill_in(text), f"{name}: the header {header}"
         answer, allowed = read_answer(response), ALLOWED.get(f"{request['method']} {request['path']}", frozenset())
         missing = set(request.get("fields", ())) - allowed - set(paths(answer))
         assert not missing, f"{name}: {sorted(missing)} are gone from the answer"
         values = {path: value for path, value in request.get("values", {}).items() if path not in allowed}
-        wrong = differing(values, answer)
+        wrong = find_differences(values, answer)
         assert not wrong, f"{name}: {wrong}"

@@ -13,7 +13,7 @@ from backbones.errors import DeadlinePassed, InvalidInput
 from service.api.streams import Report, event_stream, wants_events
 
 
-class Told(BaseModel):
+class Number(BaseModel):
     number: int
 
 
@@ -21,7 +21,7 @@ def request(accept: str = "text/event-stream") -> Request:
     return Request({"type": "http", "method": "POST", "path": "/v1", "headers": [(b"accept", accept.encode())]})
 
 
-async def streamed(work: object) -> str:
+async def stream(work: object) -> str:
     response = await event_stream(request(), work)  # type: ignore[arg-type]
     assert isinstance(response, StreamingResponse)
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -30,12 +30,12 @@ async def streamed(work: object) -> str:
 
 def test_progress_comes_before_the_answer() -> None:
     async def work(report: Report) -> BaseModel:
-        report(Told(number=1))
+        report(Number(number=1))
         await asyncio.sleep(0)
-        report(Told(number=2))
-        return Told(number=3)
+        report(Number(number=2))
+        return Number(number=3)
 
-    assert asyncio.run(streamed(work)) == (
+    assert asyncio.run(stream(work)) == (
         'event: progress\ndata: {"number":1}\n\n'
         'event: progress\ndata: {"number":2}\n\n'
         'event: answer\ndata: {"number":3}\n\n'
@@ -44,10 +44,10 @@ def test_progress_comes_before_the_answer() -> None:
 
 def test_an_error_after_the_first_event_is_the_last_event() -> None:
     async def work(report: Report) -> BaseModel:
-        report(Told(number=1))
+        report(Number(number=1))
         raise DeadlinePassed("too late", hint="be quick")
 
-    first, last = asyncio.run(streamed(work)).strip().split("\n\n")
+    first, last = asyncio.run(stream(work)).strip().split("\n\n")
     assert first.startswith("event: progress")
     assert last.startswith("event: problem\ndata: {")
     assert "/problems/deadline-passed" in last
@@ -58,19 +58,19 @@ def test_an_error_before_the_first_event_keeps_its_own_status() -> None:
         raise InvalidInput("labels", "none")
 
     with pytest.raises(InvalidInput):
-        asyncio.run(streamed(work))
+        asyncio.run(stream(work))
 
 
 def test_a_reader_that_leaves_ends_the_work() -> None:
     ended = []
 
     async def work(report: Report) -> BaseModel:
-        report(Told(number=1))
+        report(Number(number=1))
         try:
             await asyncio.Event().wait()
         finally:
             ended.append(True)
-        return Told(number=2)
+        return Number(number=2)
 
     async def leave() -> None:
         response = await event_stream(request(), work)
@@ -84,6 +84,6 @@ def test_a_reader_that_leaves_ends_the_work() -> None:
     assert ended == [True]
 
 
-def test_only_who_asks_for_events_gets_them() -> None:
+def test_only_a_client_that_accepts_events_gets_them() -> None:
     assert wants_events(request("text/event-stream, */*"))
     assert not wants_events(request("application/json"))

@@ -1,4 +1,4 @@
-"""What an actor makes of parts, without Ray around it: results as a server's, reasons for failures, nothing twice."""
+"""The work of an actor, without Ray: results as a server's, reasons for failures, no item twice."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_part_that_is_done_is_not_done_again_but_for_what_failed(annotator: An
     assert changed == failed
 
 
-def test_what_concerns_the_whole_job_is_told_and_not_raised(folder: PartFolder) -> None:
+def test_a_problem_of_the_whole_job_is_returned_and_not_raised(folder: PartFolder) -> None:
     order = folder.read_order()
     assert order is not None
     wrong = Annotator(SETTINGS, str(folder.path), replace(order, values=[["model", "nothing-of-this-name"]]))

@@ -39,7 +39,8 @@ def test_replicas_that_hold_the_model_and_have_room_come_first(
 def choose(reports: list[Mapping[str, Any]], model: str | None) -> list[Any]:
     replicas: Any = [SimpleNamespace(routing_stats=report) for report in reports]
     request: Any = None if model is None else SimpleNamespace(metadata=SimpleNamespace(multiplexed_model_id=model))
-    (chosen,) = asyncio.run(ModelRouter.choose_replicas(None, replicas, request))
+    router: Any = None  # the choice needs nothing of it
+    (chosen,) = asyncio.run(ModelRouter.choose_replicas(router, replicas, request))
     return [replica.routing_stats for replica in chosen]
 
 

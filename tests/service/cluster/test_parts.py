@@ -1,4 +1,4 @@
-"""The folder of a cluster's job: begun once, taken up again, and no image in it twice."""
+"""The folder of a cluster's job: begun once, resumed, and no image twice."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_same_command_takes_the_list_up_again_and_another_one_is_refused(tmp
         folder.begin(order_for(tmp_path / "pictures", task="pose"))
 
 
-def test_what_failed_is_told_from_what_is_missing_and_is_done_again(tmp_path: Path) -> None:
+def test_failed_parts_are_distinguished_from_missing_ones_and_are_done_again(tmp_path: Path) -> None:
     folder = PartFolder(tmp_path / "out")
     order = folder.begin(order_for(tmp_path / "pictures"))
     for part in (0, 1):
@@ -92,7 +92,7 @@ def test_a_writer_that_dies_leaves_the_part_missing(tmp_path: Path) -> None:
     items = folder.items(0)
     folder.write(0, items, outcomes_of(items))
     beside = folder.place(1).with_name(".00000001.parquet.0123456789ab.part")
-    beside.write_bytes(folder.place(0).read_bytes()[:100])  # as a kill leaves it
+    beside.write_bytes(folder.place(0).read_bytes()[:100])  # as after a kill
     assert folder.find_missing(order.parts) == ([1, 2], [])
 
 

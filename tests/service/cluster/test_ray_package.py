@@ -1,4 +1,4 @@
-"""What is said without Ray, and which of a cluster's devices a worker takes."""
+"""The error without Ray, and which of a cluster's devices a worker takes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_worker_sees_its_gpu_as_the_first() -> None:
     assert worker_settings(load_settings(None, device="auto"))["device"] == "auto"
 
 
-def test_dead_machines_and_heads_that_compute_nothing_are_not_counted() -> None:
+def test_dead_nodes_and_head_nodes_without_cores_are_not_counted() -> None:
     nodes = [
         {"Alive": True, "Resources": {"CPU": 4.0}},
         {"Alive": True, "Resources": {}},

@@ -1,4 +1,4 @@
-"""What a caller gets when the replica that worked on a request is lost."""
+"""The answer to a request whose replica is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def answers_of(app: ASGIApp) -> list[Message]:
     return sent
 
 
-def answering(status: int, *headers: tuple[bytes, bytes]) -> ASGIApp:
+def make_app(status: int, *headers: tuple[bytes, bytes]) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": status, "headers": list(headers)})
         await send({"type": "http.response.body", "body": b"x"})
@@ -36,11 +36,11 @@ def answering(status: int, *headers: tuple[bytes, bytes]) -> ASGIApp:
     return app
 
 
-async def silent(scope: Scope, receive: Receive, send: Send) -> None:
-    """As Ray's proxy when a replica died."""
+async def answer_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send no answer, as Ray's proxy after a replica has died."""
 
 
-async def raising(scope: Scope, receive: Receive, send: Send) -> None:
+async def fail(scope: Scope, receive: Receive, send: Send) -> None:
     raise RuntimeError("the actor died")
 
 
@@ -49,7 +49,7 @@ def headers_of(start: Message) -> dict[str, str]:
 
 
 def test_a_lost_request_is_a_problem_that_says_when_to_send_it_again() -> None:
-    for app in (silent, raising):
+    for app in (answer_nothing, fail):
         start, body = answers_of(app)
         assert start["status"] == 503
         assert headers_of(start)["retry-after"] == "2"
@@ -58,21 +58,22 @@ def test_a_lost_request_is_a_problem_that_says_when_to_send_it_again() -> None:
 
 
 def test_an_answer_passes_as_it_is() -> None:
-    app = answering(429, (b"retry-after", b"7"))
+    app = make_app(429, (b"retry-after", b"7"))
     start, body = answers_of(app)
     assert (start["status"], headers_of(start), body["body"]) == (429, {"retry-after": "7"}, b"x")
-    assert headers_of(answers_of(answering(200))[0]) == {}
+    assert headers_of(answers_of(make_app(200))[0]) == {}
 
 
-def test_a_503_of_ray_itself_says_when_to_ask_again() -> None:
-    assert headers_of(answers_of(answering(503))[0])["retry-after"] == "2"
-    assert headers_of(answers_of(answering(503, (b"retry-after", b"9")))[0])["retry-after"] == "9"
+def test_a_503_of_ray_itself_says_when_to_retry() -> None:
+    assert headers_of(answers_of(make_app(503))[0])["retry-after"] == "2"
+    assert headers_of(answers_of(make_app(503, (b"retry-after", b"9")))[0])["retry-after"] == "9"
 
 
 def test_it_is_what_the_environment_of_a_node_names() -> None:
     module, name = NODE_ENVIRONMENT["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].split(":")
     assert (module, name) == (middlewares.__module__, middlewares.__name__)
-    assert [middleware.cls for middleware in middlewares()] == [AnswerForLost, NoteModel]
+    classes: list[Any] = [middleware.cls for middleware in middlewares()]
+    assert classes == [AnswerForLost, NoteModel]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The application for Ray Serve, without a cluster: how many replicas rows want, and when a replica is ready."""
+"""The application for Ray Serve, without a cluster: the number of replicas, and when a replica is ready."""
 
 from __future__ import annotations
 

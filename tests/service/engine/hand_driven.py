@@ -1,4 +1,4 @@
-"""Helpers that take the worker's turns by hand, and the backbones that these tests put behind it."""
+"""Helpers that call the worker's steps by hand, and backbones for these tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOISE_PRED = Capture(noise_pred=True)
 
 
 class FaultyBackbone:
-    """A backbone with a fault before each U-Net batch: `fault(rows)` may raise."""
+    """A backbone that calls `fault(rows)`, which may raise, before each U-Net batch."""
 
     def __init__(self, model: StableDiffusion, fault: Callable[[Sequence[UNetRow]], None]) -> None:
         self.model = model

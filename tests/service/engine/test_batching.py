@@ -133,7 +133,7 @@ def test_more_requests_than_places_all_get_their_turn() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12))
-def test_the_leader_has_its_share_however_short_the_others_are(lengths: list[int]) -> None:
+def test_the_leader_has_its_share_beside_short_requests(lengths: list[int]) -> None:
     queue, opened = build_queue(*[(False, [rows(count)]) for count in lengths])
     batch = choose_batch(queue.find_waiting(), limit_of)
     share = min(lengths[0], max(SIZES["unet"] // LEADER_PART, SIZES["unet"] // len(lengths)))
@@ -184,7 +184,7 @@ kinds = st.tuples(st.sampled_from(["unet", "encode"]), st.sampled_from([8, 16]),
 
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(st.lists(kinds, max_size=6), st.lists(st.lists(kinds, max_size=3), min_size=1, max_size=12), kinds)
-def test_nobody_waits_longer_than_those_ahead_take_however_many_come_after(
+def test_no_request_waits_longer_than_those_ahead_take_however_many_come_after(
     ahead: list[tuple[str, int, int]], arrivals: list[list[tuple[str, int, int]]], late: tuple[str, int, int]
 ) -> None:
     queue = RequestQueue(10**6)
@@ -195,13 +195,13 @@ def test_nobody_waits_longer_than_those_ahead_take_however_many_come_after(
         queue.submit(request, make_call(kind, items), items_per_second=1.0)  # type: ignore[arg-type]
         return request
 
-    for one in ahead:
-        join(*one)
+    for entry in ahead:
+        join(*entry)
     call = join(*late).calls[0]
     turns = 0
     while not call.taken:
-        for one in arrivals[turns % len(arrivals)]:
-            join(*one)
+        for entry in arrivals[turns % len(arrivals)]:
+            join(*entry)
         queue.take(choose_batch(queue.find_waiting(), limit_of))
         turns += 1
         assert turns <= len(ahead) * (KEPT_BATCHES + 1) + 1
@@ -229,7 +229,7 @@ def test_contexts_of_different_lengths_do_not_share_a_batch() -> None:
     assert [len(batch) for batch in drain(queue)] == [2, 1]
 
 
-def test_what_an_equal_share_ends_goes_before_what_it_does_not() -> None:
+def test_requests_that_an_equal_share_ends_go_before_others() -> None:
     queue, (long, middle, short) = build_queue(*[(False, [rows(count)]) for count in (9, 3, 2)])
     batch = choose_batch(queue.find_waiting(), limit_of)
-    assert [sum(entry.request is one for entry in batch) for one in (long, middle, short)] == [6, 0, 2]
+    assert [sum(entry.request is request for entry in batch) for request in (long, middle, short)] == [6, 0, 2]

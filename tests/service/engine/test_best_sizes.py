@@ -1,4 +1,4 @@
-"""Which size of batch is called the best, for any costs."""
+"""The best batch size, for any costs."""
 
 from __future__ import annotations
 

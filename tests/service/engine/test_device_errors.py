@@ -1,4 +1,4 @@
-"""A device that fails every further call: everybody is answered, the worker ends, and a real server exits."""
+"""A device that fails every further call: every request is answered, the worker ends, and a real server exits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fail() -> None:
         (ValueError(ASSERT), False),
     ],
 )
-def test_errors_that_last_are_told_from_those_of_one_call(error: Exception, lost: bool) -> None:
+def test_lasting_errors_are_distinguished_from_those_of_one_call(error: Exception, lost: bool) -> None:
     assert is_lost(error, probe=lambda: None) is lost
 
 
@@ -54,7 +54,9 @@ def test_an_unknown_error_of_cuda_is_one_that_lasts_if_the_device_fails_again() 
     assert not is_lost(RuntimeError("CUDA error: unknown error"))
 
 
-def test_a_lost_device_answers_everybody_after_one_call_and_ends_the_worker(small_backbone: StableDiffusion) -> None:
+def test_a_lost_device_answers_every_request_after_one_call_and_ends_the_worker(
+    small_backbone: StableDiffusion,
+) -> None:
     def fault(rows: Sequence[UNetRow]) -> None:
         raise AcceleratorError(ASSERT)
 

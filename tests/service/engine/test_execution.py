@@ -1,4 +1,4 @@
-"""A batch in which something goes wrong: who fails, what is freed, what counts as out of memory."""
+"""A batch with an error: which requests fail, what is freed, what counts as out of memory."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def test_only_rows_that_hold_no_numbers_are_replaced() -> None:
         Captures(output=output, attention_maps={"a": own})
         for output, own in zip(outputs.unbind(), maps.unbind(), strict=True)
     ]
-    found = replace_not_finite(rows)
-    assert [isinstance(one, NotANumber) for one in found] == [False, True, True, False]
+    results = replace_not_finite(rows)
+    assert [isinstance(result, NotANumber) for result in results] == [False, True, True, False]
 
 
 def test_numbers_whose_sum_is_too_large_are_numbers() -> None:

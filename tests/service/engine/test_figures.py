@@ -1,4 +1,4 @@
-"""What is counted of a batch."""
+"""The figures of a batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.engine.figures import EngineCounts, EngineFigures, RanBatch
 from service.engine.queue import Kind
 
 
-def ran(kind: Kind, tasks: list[str], seconds: float) -> RanBatch:
+def make_batch(kind: Kind, tasks: list[str], seconds: float) -> RanBatch:
     return RanBatch(kind, tuple(tasks), 0.0, seconds, "device 0")
 
 
@@ -20,7 +20,7 @@ def read(counts: EngineCounts) -> EngineFigures:
 
 def test_rows_are_counted_by_task() -> None:
     counts = EngineCounts()
-    counts.count_batch(ran("unet", ["depth", "pose", "depth"], seconds=0.5))
+    counts.count_batch(make_batch("unet", ["depth", "pose", "depth"], seconds=0.5))
     figures = read(counts)
     assert figures.rows_by_task == {"depth": 2, "pose": 1}
     assert (figures.rows_total, figures.batches_total, figures.device_seconds_total) == (3, 1, 0.5)
@@ -29,7 +29,7 @@ def test_rows_are_counted_by_task() -> None:
 
 def test_other_work_counts_as_time_of_the_device_only() -> None:
     counts = EngineCounts()
-    counts.count_batch(ran("encode", ["depth"], seconds=0.25))
+    counts.count_batch(make_batch("encode", ["depth"], seconds=0.25))
     figures = read(counts)
     assert (figures.rows_total, figures.batches_total, figures.running_rows) == (0, 0, 0)
     assert figures.device_seconds_total == 0.25
@@ -38,5 +38,5 @@ def test_other_work_counts_as_time_of_the_device_only() -> None:
 def test_the_rate_follows_the_batches() -> None:
     counts = EngineCounts()
     for _ in range(100):
-        counts.count_batch(ran("unet", ["depth"] * 32, seconds=0.1))
+        counts.count_batch(make_batch("unet", ["depth"] * 32, seconds=0.1))
     assert counts.items_per_second == pytest.approx(320, rel=0.01)

@@ -1,4 +1,4 @@
-"""What is set up on the host: the next batch uses the memory that a batch has freed."""
+"""Settings of the host: the next batch uses the memory that a batch has freed."""
 
 import subprocess
 import sys

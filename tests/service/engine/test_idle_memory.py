@@ -1,4 +1,4 @@
-"""What a load leaves in the allocator goes back to the system once, when the load is over."""
+"""The allocator returns freed memory to the system once, at the end of a load."""
 
 import asyncio
 import subprocess
@@ -38,12 +38,12 @@ def test_kept_memory_is_given_back_also_below_a_block_in_use() -> None:
     assert after < with_blocks - 80
 
 
-class Ended(Exception):
-    """The readings are used up."""
+class EndOfReadings(Exception):
+    """There are no more readings."""
 
 
-def given_back_at(readings: list[float]) -> list[int]:
-    """After which of these readings of the work done memory was given back, counted from 0."""
+def count_until_returned(readings: list[float]) -> list[int]:
+    """The indices of the readings of finished work after which memory was returned."""
     left: Iterator[float] = iter(readings)
     read, calls = [0], []
 
@@ -51,17 +51,17 @@ def given_back_at(readings: list[float]) -> list[int]:
         read[0] += 1
         value = next(left, None)
         if value is None:
-            raise Ended
+            raise EndOfReadings
         return value
 
-    with pytest.raises(Ended):
+    with pytest.raises(EndOfReadings):
         asyncio.run(give_back_when_idle(work_done, lambda: calls.append(read[0] - 1), look_seconds=0))
     return calls
 
 
 def test_memory_is_given_back_once_after_each_load_and_never_within_one() -> None:
-    assert given_back_at([0.0, 0.0, 0.0, 1.5, 2.5, 2.5, 2.5, 2.5, 3.0, 4.0, 4.0, 4.0]) == [5, 10]
+    assert count_until_returned([0.0, 0.0, 0.0, 1.5, 2.5, 2.5, 2.5, 2.5, 3.0, 4.0, 4.0, 4.0]) == [5, 10]
 
 
 def test_a_server_that_never_worked_gives_nothing_back() -> None:
-    assert given_back_at([0.0, 0.0, 0.0]) == []
+    assert count_until_returned([0.0, 0.0, 0.0]) == []

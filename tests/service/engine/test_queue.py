@@ -1,4 +1,4 @@
-"""The queue's bound, what it drops, and places in its line."""
+"""The queue's bound, the items that it drops, and the places of requests."""
 
 from __future__ import annotations
 
@@ -60,28 +60,28 @@ def test_a_request_that_is_alone_may_pass_the_bound() -> None:
 
 def test_a_later_call_is_refused_like_a_first_one_but_never_a_function() -> None:
     queue = RequestQueue(15)
-    one, other = submit_texts(queue), queue.open(BACKBONE, "b", bulk=False, deadline=None)
-    take(queue, {one: 9})
+    first, second = submit_texts(queue), queue.open(BACKBONE, "b", bulk=False, deadline=None)
+    take(queue, {first: 9})
     for _ in range(14):
-        queue.submit(other, make_text(), items_per_second=1.0)
+        queue.submit(second, make_text(), items_per_second=1.0)
     with pytest.raises(Overloaded, match="15 rows wait"):
-        queue.submit(other, make_text(), items_per_second=1.0)
-    queue.submit(other, make_function(), items_per_second=1.0)
+        queue.submit(second, make_text(), items_per_second=1.0)
+    queue.submit(second, make_function(), items_per_second=1.0)
     assert queue.waiting == 16
 
 
 def test_bytes_are_bounded_as_rows_are() -> None:
     queue = RequestQueue(100, max_bytes=50)
-    one, other = (queue.open(BACKBONE, name, bulk=False, deadline=None) for name in "ab")
-    queue.submit(one, Call("embed", ["text"] * 4, lambda answer: None, item_bytes=10), items_per_second=1.0)
+    first, second = (queue.open(BACKBONE, name, bulk=False, deadline=None) for name in "ab")
+    queue.submit(first, Call("embed", ["text"] * 4, lambda answer: None, item_bytes=10), items_per_second=1.0)
     more = Call("embed", ["text"] * 2, lambda answer: None, item_bytes=10)
     with pytest.raises(Overloaded, match="40 bytes wait"):
-        queue.submit(other, more, items_per_second=1.0)
-    take(queue, {one: 1})
-    queue.submit(other, more, items_per_second=1.0)
+        queue.submit(second, more, items_per_second=1.0)
+    take(queue, {first: 1})
+    queue.submit(second, more, items_per_second=1.0)
     assert queue.waiting_bytes == 50
-    queue.close(one)
-    queue.close(other)
+    queue.close(first)
+    queue.close(second)
     assert (queue.waiting, queue.waiting_bytes) == (0, 0)
 
 
@@ -112,14 +112,14 @@ def submit_call(queue: RequestQueue, call: Call) -> Request:
     return request
 
 
-def test_a_request_joins_at_the_end_of_the_line() -> None:
+def test_a_request_joins_at_the_end_of_the_queue() -> None:
     queue = RequestQueue(100)
     first, second = submit_call(queue, make_texts(9)), submit_call(queue, make_texts(9))
     take(queue, {first: 2})
     assert submit_call(queue, make_texts(1)).place > first.place > second.place
 
 
-def test_a_request_that_had_a_batch_of_its_own_goes_to_the_end_of_the_line() -> None:
+def test_a_request_that_had_a_batch_of_its_own_goes_to_the_end_of_the_queue() -> None:
     queue = RequestQueue(100)
     large, small = submit_call(queue, make_texts(50)), submit_call(queue, make_texts(1))
     for _ in range(3):
@@ -135,7 +135,7 @@ def test_a_call_that_another_batch_ends_keeps_its_place() -> None:
     assert short.place == before
 
 
-def test_to_be_encoded_is_a_turn() -> None:
+def test_an_encode_is_a_turn() -> None:
     queue = RequestQueue(100)
     request, other = (submit_call(queue, Call("encode", [0], lambda answer: None)) for _ in range(2))
     take(queue, {request: 1})
@@ -176,7 +176,7 @@ def test_functions_are_taken_in_order_of_arrival_within_their_class() -> None:
     assert queue.waiting == 0
 
 
-def test_a_function_moves_nobody() -> None:
+def test_a_function_does_not_move_its_request_in_the_queue() -> None:
     queue = RequestQueue(100)
     request = submit_call(queue, make_text())
     before = request.place

@@ -1,4 +1,4 @@
-"""A session on a real backbone: results, caches, timings, and what happens to the work of a request that leaves."""
+"""A session on a real backbone: results, caches, timings, and the work of a request that is cancelled."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_bad_row_is_refused_before_it_waits(small_backbone: StableDiffusion) -
     assert worker.figures().waiting_rows == 0
 
 
-def test_leaving_drops_the_rows_that_wait(small_backbone: StableDiffusion) -> None:
+def test_a_cancelled_request_drops_its_waiting_rows(small_backbone: StableDiffusion) -> None:
     worker = DeviceWorker(small_backbone, max_batch_rows=4)
 
     async def leave_early() -> None:

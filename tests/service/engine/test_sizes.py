@@ -1,4 +1,4 @@
-"""Bytes of what waits: tensors wherever they stand in an item, once however many items share them."""
+"""Bytes of waiting items: all tensors of an item, and shared tensors once."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def test_shared_tensors_count_once() -> None:
     assert count_bytes(rows) == 3 * 20 + 20
 
 
-def test_texts_count_their_letters_and_functions_nothing() -> None:
+def test_texts_count_their_characters_and_functions_nothing() -> None:
     assert count_bytes(["abc", torch.zeros(2, 2), print, Row]) == 3 + 16

@@ -1,4 +1,4 @@
-"""The worker's turns, taken by hand: shared batches, functions, faults, bounds, deadlines, and who waits how long."""
+"""The worker's steps, called by hand: shared batches, functions, faults, bounds, deadlines, and waiting times."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
     assert not worker.alive
 
 
-def test_what_does_not_fit_by_itself_fails_alone(small_backbone: StableDiffusion) -> None:
+def test_a_row_that_does_not_fit_by_itself_fails_alone(small_backbone: StableDiffusion) -> None:
     heavy = make_rows(small_backbone, 1, timestep=999)
 
     def fault(rows: Sequence[UNetRow]) -> None:
@@ -162,7 +162,7 @@ def test_what_does_not_fit_by_itself_fails_alone(small_backbone: StableDiffusion
     assert len(served) == 3
 
 
-# A worker that fails itself.
+# An error of the worker itself.
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def test_a_reader_of_figures_that_fails_stops_nothing(small_backbone: StableDiff
 
 
 @pytest.mark.parametrize("error", [SystemExit("end"), KeyboardInterrupt()])
-def test_what_a_worker_held_when_it_failed_is_answered_and_the_queue_is_kept(
+def test_the_batch_of_a_failed_worker_is_answered_and_the_queue_is_kept(
     small_backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     monkeypatch.setattr(worker_module, "RESTART_SECONDS", 0.0)
@@ -207,7 +207,7 @@ def test_what_a_worker_held_when_it_failed_is_answered_and_the_queue_is_kept(
         assert not worker.restarting
 
 
-def test_a_worker_that_fails_again_and_again_answers_everybody_and_ends(
+def test_a_worker_that_fails_again_and_again_answers_every_request_and_ends(
     small_backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "RESTART_SECONDS", 0.0)
@@ -229,9 +229,9 @@ def test_a_worker_that_fails_again_and_again_answers_everybody_and_ends(
 
 @dataclass
 class Crowd:
-    """A worker beside whose requests interactive clients always have rows waiting, each in sessions of 1 to 16 rows.
+    """A worker with interactive clients that always have waiting rows, in sessions of 1 to 16 rows.
 
-    size: how many clients there are. turn: how many steps have been taken.
+    size: the number of clients. turn: the number of steps so far.
     """
 
     worker: DeviceWorker = field(default_factory=lambda: DeviceWorker(InstantBackbone()))
@@ -269,7 +269,7 @@ def test_a_request_ends_soon_after_its_last_row_beside_31_clients(rounds: list[i
     crowd = Crowd()
 
     async def run_rounds() -> list[int]:
-        """Turns from the last row of each round to the end of the function that reduces it."""
+        """Steps from the last row of each round to the end of the function that reduces it."""
         turns = []
         with crowd.worker.session("task") as session:
             for count in rounds:
@@ -364,11 +364,11 @@ def test_every_request_ends_and_no_item_is_lost_or_doubled(requests: list[tuple[
                     rows = make_instant_rows(count)
                     latents.extend(row.latents for row in rows)
                     captures = await session.unet(rows)
-                    assert all(one.output is row.latents for one, row in zip(captures, rows, strict=True))
+                    assert all(answer.output is row.latents for answer, row in zip(captures, rows, strict=True))
                 elif kind == "decode":
                     tensors = [torch.zeros(1, 1, 1) for _ in range(count)]
                     decoded = await session.decode(tensors)
-                    assert all(one is tensor for one, tensor in zip(decoded, tensors, strict=True))
+                    assert all(answer is tensor for answer, tensor in zip(decoded, tensors, strict=True))
                 else:
                     keys = [(number, place, function) for function in range(count)]
                     await asyncio.gather(*[session.run(calls.update, [key]) for key in keys])
@@ -486,10 +486,10 @@ def test_inputs_of_several_requests_share_one_batch_of_their_network() -> None:
     worker.on_batch = lambda ran: sizes.append((ran.kind, ran.size))
 
     def double(inputs: Sequence[int]) -> list[int]:
-        return [2 * one for one in inputs]
+        return [2 * value for value in inputs]
 
     def negate(inputs: Sequence[int]) -> list[int]:
-        return [-one for one in inputs]
+        return [-value for value in inputs]
 
     async def apply(network: Any, inputs: list[int]) -> list[int]:
         with worker.session("task") as session:
@@ -497,7 +497,7 @@ def test_inputs_of_several_requests_share_one_batch_of_their_network() -> None:
 
     work = [apply(double, [1, 2]), apply(negate, [3]), apply(double, list(range(APPLIED)))]
     results = asyncio.run(step_until_done(worker, *work))
-    assert results == [[2, 4], [-3], [2 * one for one in range(APPLIED)]]
+    assert results == [[2, 4], [-3], [2 * value for value in range(APPLIED)]]
     assert sizes == [("apply", APPLIED), ("apply", 1), ("apply", 2)]
 
 
@@ -527,7 +527,7 @@ def test_two_lanes_run_two_batches_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(("on_host", "thread"), [(True, "host"), (False, "device")])
-def test_functions_run_where_they_belong(on_host: bool, thread: str) -> None:
+def test_functions_run_on_the_thread_of_the_setting(on_host: bool, thread: str) -> None:
     async def ask() -> str:
         with worker.session("task") as session:
             name: str = await session.run(lambda: current_thread().name)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from tests.conftest import StartServer
 
 NOW = datetime.now(UTC)
-ROUTE = "/v1/models"  # an app that was not started answers it with 503, once it lets one in
+ROUTE = "/v1/models"  # an app that was not started answers a request that passes with 503
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the keys of this test are."""
+    """The file of this test's keys."""
     return tmp_path / "keys.json"
 
 
@@ -51,8 +51,8 @@ def ask(
     return asyncio.run(answers())
 
 
-def status(access: dict[str, Any], headers: dict[str, str], where: str = ROUTE, **given: str) -> int:
-    (answer,) = ask(access, ("GET", where, headers), **given)
+def status(access: dict[str, Any], headers: dict[str, str], where: str = ROUTE, **options: str) -> int:
+    (answer,) = ask(access, ("GET", where, headers), **options)
     return answer.status_code
 
 
@@ -154,7 +154,7 @@ def test_a_keys_own_rate_goes_before_the_servers(path: Path, check_problem: Any)
 
 def test_addresses_without_a_key_are_limited_by_setting_only(path: Path) -> None:
     request: tuple[str, str, dict[str, str]] = ("GET", ROUTE, {})
-    assert [one.status_code for one in ask({"keys_file": path}, *[request] * 50)] == [503] * 50
+    assert [response.status_code for response in ask({"keys_file": path}, *[request] * 50)] == [503] * 50
     answers = ask({"keys_file": path, "client_rate_per_minute": 2}, *[request] * 3, ("GET", "/health/live", {}))
     assert [answer.status_code for answer in answers] == [503, 503, 429, 200]
 
@@ -186,7 +186,7 @@ def test_no_more_requests_at_a_time_than_the_limit(path: Path) -> None:
     assert (first.status_code, third.status_code) == (204, 204)
 
 
-def test_a_place_is_given_back_when_the_app_fails(path: Path) -> None:
+def test_a_place_is_released_if_the_app_fails(path: Path) -> None:
     async def fails(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("a fault")
 
@@ -232,7 +232,7 @@ def test_a_preflight_of_a_listed_origin_passes_without_a_key(path: Path) -> None
     assert "access-control-allow-origin" not in other.headers
 
 
-def test_without_origins_no_page_may_ask(path: Path) -> None:
+def test_without_origins_no_page_is_allowed(path: Path) -> None:
     preflight, plain = ask(
         {"keys_file": path}, ("OPTIONS", "/v1/features", PREFLIGHT), ("GET", "/health/live", {"Origin": "https://a.b"})
     )
@@ -354,7 +354,7 @@ def test_the_own_page_and_listed_pages_are_not() -> None:
     listed = {"Origin": "https://app.example.org", "Sec-Fetch-Site": "cross-site"}
     assert not is_foreign(listed, origins=("https://app.example.org",))
     assert not is_foreign(listed, origins=("*",))
-    # A link that somebody follows reads nothing into the other page.
+    # A followed link gives the other page nothing to read.
     assert not is_foreign({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "GET")
 
 
@@ -367,7 +367,7 @@ def test_without_a_key_every_route_refuses_pages_of_other_sites(path: Path, chec
         check_problem(answer, 403, "foreign-caller")
 
 
-def test_with_a_key_or_for_everybody_any_host_name_and_page_is_answered(path: Path) -> None:
+def test_with_a_key_or_anonymous_access_any_host_name_and_page_is_answered(path: Path) -> None:
     assert status({"keys_file": path, "allow_anonymous": True}, FOREIGN) == 503
     _, text = create_key(path, "alice", now=NOW)
     answers = ask({"keys_file": path}, ("GET", ROUTE, {**FOREIGN, "X-API-Key": text}), ("GET", ROUTE, FOREIGN))

@@ -1,4 +1,4 @@
-"""service/http/body_limit.py: bodies that are too large, too slow or cut short are refused and leave no harm."""
+"""service/http/body_limit.py: bodies that are too large, too slow or cut short are refused, and the server works on."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ PICTURE = {"Content-Type": "image/png"}
 
 
 @pytest.fixture(scope="module")
-def small(start_server: StartServer) -> Server:
+def small_server(start_server: StartServer) -> Server:
     """A server that takes bodies of 4 KiB."""
     return start_server(limits={"max_upload_bytes": 4096})
 
 
 @pytest.mark.parametrize("content_type", ["image/png", "application/json", "multipart/form-data; boundary=x"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
-def test_a_body_over_the_limit_is_refused(small: Server, check_problem: Any, content_type: str, chunked: bool) -> None:
+def test_a_body_over_the_limit_is_refused(
+    small_server: Server, check_problem: Any, content_type: str, chunked: bool
+) -> None:
     def chunks() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
         for _ in range(64):
             yield b"0" * 1024
 
     content: Any = chunks() if chunked else b"".join(chunks())
-    response = small.client.post("/v1/features", content=content, headers={"Content-Type": content_type})
+    response = small_server.client.post("/v1/features", content=content, headers={"Content-Type": content_type})
     problem = check_problem(response, 413, "body-too-large")
     assert "4,096" in problem["detail"]
 
 
-def test_a_server_works_on_after_refusing_bodies(small: Server, png: bytes) -> None:
-    small.client.post("/v1/features", content=b"0" * 1_000_000, headers=PICTURE)
-    assert small.client.get("/health/ready").status_code == 200
+def test_a_server_works_on_after_refusing_bodies(small_server: Server, png: bytes) -> None:
+    small_server.client.post("/v1/features", content=b"0" * 1_000_000, headers=PICTURE)
+    assert small_server.client.get("/health/ready").status_code == 200
 
 
 def test_a_body_has_more_time_as_its_bytes_arrive() -> None:
@@ -102,12 +104,12 @@ def count_answers(server: Server, code: int) -> float:
 
 @pytest.mark.parametrize(("path", "content_type"), BODIES)
 def test_a_client_that_hangs_up_during_its_upload_is_no_fault(server: Server, path: str, content_type: str) -> None:
-    faults, gone = count_answers(server, 500), count_answers(server, 499)
+    faults, disconnects = count_answers(server, 500), count_answers(server, 499)
     host, _, port = server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\nContent-Length: 900000\r\n\r\n"
         connection.sendall(head.encode() + b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n')
-    while count_answers(server, 499) == gone:
+    while count_answers(server, 499) == disconnects:
         assert count_answers(server, 500) == faults
 
 

@@ -13,7 +13,7 @@ from service.http.disconnects import while_connected
 
 
 def request(*messages: str, then: asyncio.Event | None = None) -> Request:
-    """A request whose next messages are of these types; after them nothing comes."""
+    """A request whose next messages are of these types; no other message follows."""
     left = list(messages)
 
     async def receive() -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_a_client_that_leaves_ends_the_work() -> None:
     assert ended == [True]
 
 
-def test_what_the_work_raises_is_raised() -> None:
+def test_an_error_of_the_work_is_raised() -> None:
     async def work() -> None:
         raise ValueError("wrong")
 

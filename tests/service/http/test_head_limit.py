@@ -16,7 +16,7 @@ MOST = 5000
 
 
 class Transport(asyncio.Transport):
-    """What a protocol writes to."""
+    """The transport of a protocol."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,8 +48,8 @@ async def count_body(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": str(size).encode()})
 
 
-def sent(*pieces: bytes) -> Transport:
-    """What is answered to these pieces of one connection."""
+def send_pieces(*pieces: bytes) -> Transport:
+    """The answer to these pieces of one connection."""
 
     async def run() -> Transport:
         config = uvicorn.Config(count_body, http=limit_head(HttpToolsProtocol, MOST), log_config=None)
@@ -75,7 +75,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def test_one_header_that_does_not_end_is_refused() -> None:
-    transport = sent(b"GET / HTTP/1.1\r\nhost: x\r\nx-long: ", *[b"a" * 1000] * 100)
+    transport = send_pieces(b"GET / HTTP/1.1\r\nhost: x\r\nx-long: ", *[b"a" * 1000] * 100)
     head, _, body = transport.sent.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 431")
     assert b"connection: close" in head
@@ -86,22 +86,22 @@ def test_one_header_that_does_not_end_is_refused() -> None:
 
 
 def test_many_headers_and_a_long_address_are_refused_alike() -> None:
-    assert sent(b"GET / HTTP/1.1\r\n", *[b"a: b\r\n" * 200] * 20).closed
-    assert sent(b"GET /", *[b"a" * 1000] * 20).closed
+    assert send_pieces(b"GET / HTTP/1.1\r\n", *[b"a: b\r\n" * 200] * 20).closed
+    assert send_pieces(b"GET /", *[b"a" * 1000] * 20).closed
 
 
 def test_trailers_without_end_are_refused() -> None:
-    transport = sent(CHUNKED, b"1\r\na\r\n0\r\n", *[b"x-more: b\r\n" * 100] * 20)
+    transport = send_pieces(CHUNKED, b"1\r\na\r\n0\r\n", *[b"x-more: b\r\n" * 100] * 20)
     assert transport.closed
 
 
 def test_usual_requests_and_long_bodies_in_small_chunks_are_answered() -> None:
-    assert b"HTTP/1.1 200" in sent(b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + b"b" * 4000 + b"\r\n\r\n").sent
-    transport = sent(CHUNKED, *[b"4\r\nabcd\r\n" * 100] * 50, b"0\r\n\r\n")
+    assert b"HTTP/1.1 200" in send_pieces(b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + b"b" * 4000 + b"\r\n\r\n").sent
+    transport = send_pieces(CHUNKED, *[b"4\r\nabcd\r\n" * 100] * 50, b"0\r\n\r\n")
     assert b"HTTP/1.1 200" in transport.sent
     assert b"20000" in transport.sent
 
 
 def test_the_heads_of_one_connection_count_each_by_itself() -> None:
-    transport = sent(*[b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + b"b" * 3000 + b"\r\n\r\n"] * 5)
+    transport = send_pieces(*[b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + b"b" * 3000 + b"\r\n\r\n"] * 5)
     assert not transport.closed

@@ -1,4 +1,4 @@
-"""service/http/keys.py: what is kept of a key, who finds it, and two commands at once."""
+"""service/http/keys.py: stored keys, their lookup, and two commands at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LATER = NOW + timedelta(days=1)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where keys go, in a folder that is not there yet."""
+    """A file of keys, in a folder that does not exist yet."""
     return tmp_path / "configuration" / "keys.json"
 
 
@@ -37,7 +37,7 @@ def test_the_file_holds_no_secret_and_only_its_owner_reads_it(path: Path) -> Non
 def test_nothing_is_left_beside_the_file_but_its_lock(path: Path) -> None:
     create_key(path, "alice", now=NOW)
     revoke_key(path, "alice", now=NOW)
-    assert {one.name for one in path.parent.iterdir()} == {"keys.json", "keys.json.lock"}
+    assert {file.name for file in path.parent.iterdir()} == {"keys.json", "keys.json.lock"}
 
 
 def test_a_store_finds_a_key_by_its_whole_text_only(path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_store_finds_a_key_by_its_whole_text_only(path: Path) -> None:
     assert [line for line in wrong if store.find(line, NOW) is not None] == []
 
 
-def test_a_store_follows_its_file_from_the_first_key_to_the_last_ones_end(path: Path) -> None:
+def test_a_store_follows_its_file_from_the_first_key_to_the_end_of_the_last(path: Path) -> None:
     store = KeyStore(path)
     assert not store.in_use
     _, first = create_key(path, "alice", now=NOW)
@@ -83,7 +83,7 @@ def test_a_key_ends_when_it_expires(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"version": 2, "keys": []}', '{"keys": [{"id": "x"}]}', None])
-def test_a_file_that_is_damaged_or_taken_away_closes_the_door(path: Path, damage: str | None) -> None:
+def test_with_a_damaged_or_missing_file_no_key_is_valid(path: Path, damage: str | None) -> None:
     _, text = create_key(path, "alice", now=NOW)
     store = KeyStore(path)
     assert store.find(text, NOW) is not None

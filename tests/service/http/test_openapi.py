@@ -1,4 +1,4 @@
-"""The committed document is that of the app, is valid, and tells the truth."""
+"""The committed document is that of the app, is valid, and agrees with the app."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TASKS = (
 )
 
 
-def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+def resolve(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema that a reference names."""
     named: dict[str, Any] = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return named
@@ -64,21 +64,21 @@ def test_the_examples_can_be_sent_as_they_stand(server: Server, route: str) -> N
     answer = server.client.post(route, json=body)
     assert answer.status_code == 200, answer.text
     schema = DOCUMENT["paths"][route]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
-    assert set(resolved(schema)["required"]) <= answer.json().keys()
+    assert set(resolve(schema)["required"]) <= answer.json().keys()
 
 
 @pytest.mark.parametrize("route", TASKS)
 def test_form_and_query_take_the_options_of_the_json_body(route: str) -> None:
     content = DOCUMENT["paths"][route]["post"]["requestBody"]["content"]
-    options = resolved(content["application/json"]["schema"])["properties"].keys() - {"image", "images"}
+    options = resolve(content["application/json"]["schema"])["properties"].keys() - {"image", "images"}
     alone = DOCUMENT["paths"][f"{route}/image"]["post"]
     assert {parameter["name"] for parameter in alone["parameters"]} == options
-    assert resolved(content["multipart/form-data"]["schema"])["properties"].keys() == options | {"image"}
+    assert resolve(content["multipart/form-data"]["schema"])["properties"].keys() == options | {"image"}
     upload = DOCUMENT["paths"][f"{route}/upload"]["post"]
     assert upload["requestBody"]["content"] == {"multipart/form-data": content["multipart/form-data"]}
 
 
-def test_the_document_tells_how_keys_are_sent_and_where_none_is_needed() -> None:
+def test_the_document_says_how_keys_are_sent_and_where_no_key_is_needed() -> None:
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert {(scheme["type"], scheme.get("name", scheme.get("scheme"))) for scheme in schemes.values()} == {
         ("http", "bearer"),
@@ -111,7 +111,7 @@ def test_an_operation_has_one_kind_of_answer_and_beside_json_one_kind_of_body() 
         assert len(bodies) <= 1 or bodies == ["application/json", "multipart/form-data"], path
 
 
-def test_what_a_body_has_too_declares_no_default_in_the_query() -> None:
+def test_options_that_a_body_has_too_declare_no_default_in_the_query() -> None:
     """Generated clients send declared defaults with every request, and a JSON body takes no query."""
     declared = [
         (path, parameter["name"])
@@ -124,15 +124,15 @@ def test_what_a_body_has_too_declares_no_default_in_the_query() -> None:
 
 
 def test_files_are_binary_wherever_they_go() -> None:
-    found = 0
+    files = 0
 
     def look(schema: Any) -> None:
-        nonlocal found
+        nonlocal files
         if isinstance(schema, dict):
             kind = schema.get("contentMediaType")
             if kind is not None and "contentEncoding" not in schema and kind != "application/json":
                 assert schema.get("format") == "binary", schema
-                found += 1
+                files += 1
             for inner in schema.values():
                 look(inner)
         elif isinstance(schema, list):
@@ -140,4 +140,4 @@ def test_files_are_binary_wherever_they_go() -> None:
                 look(inner)
 
     look(DOCUMENT)
-    assert found > 20
+    assert files > 20

@@ -1,4 +1,4 @@
-"""service/http/problems.py: what is refused is a problem with the same fields."""
+"""service/http/problems.py: every refusal is a problem with the same fields."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_wrong_method_is_a_problem_with_the_right_ones(server: Server, check_p
         assert response.headers["allow"] == allowed
 
 
-def test_a_fault_tells_only_its_id(check_problem: Any) -> None:
+def test_a_500_contains_only_the_request_id(check_problem: Any) -> None:
     app = create_app(load_settings())
 
     @app.get("/fault")

@@ -1,4 +1,4 @@
-"""service/http/protocol.py: connections without a whole head, and answers that nobody takes, by a clock of its own."""
+"""service/http/protocol.py: connections without a whole head, and answers that no client reads, by the test's clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
 
 
 class Timers:
-    """The loop's timers, by hand: those that are set, with their seconds."""
+    """The loop's timers, which the test rings: those that are set, with their seconds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -40,7 +40,7 @@ class Timers:
         return self.loop.create_task(coroutine)
 
     def ring(self, seconds: float) -> bool:
-        """Let the timer of so many seconds ring; whether there was one."""
+        """Ring the timer of so many seconds; returns whether there was one."""
         due = [self.set.pop(key)[1] for key, (after, _) in list(self.set.items()) if after == seconds]
         for function in due:
             function()
@@ -162,7 +162,7 @@ def test_a_client_that_takes_nothing_of_its_answer_is_cut_off() -> None:
         transport.waiting = 100
         protocol.data_received(HEAD + b"hello")
         await asyncio.sleep(0)
-        transport.waiting = 60  # it takes some, and has its time again
+        transport.waiting = 60  # the client reads some bytes, and its time starts again
         assert timers.ring(11.0)
         assert not transport.aborted
         assert timers.ring(11.0)
@@ -171,7 +171,7 @@ def test_a_client_that_takes_nothing_of_its_answer_is_cut_off() -> None:
     connect(run)
 
 
-def test_an_answer_that_is_taken_is_looked_at_no_more() -> None:
+def test_an_answer_that_the_client_has_read_is_no_longer_watched() -> None:
     async def run(protocol: BoundedProtocol, transport: Transport, timers: Timers) -> None:
         transport.waiting = 100
         protocol.pause_writing()

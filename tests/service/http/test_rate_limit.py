@@ -1,4 +1,4 @@
-"""service/http/rate_limit.py: buckets, places, and how many callers are known."""
+"""service/http/rate_limit.py: buckets, places, and the number of remembered callers."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_a_bucket_fills_with_time_and_no_further_than_its_rate() -> None:
     clock = Clock()
     limiter = Limiter(clock)
 
-    def admitted() -> int:
-        """How many requests are let in until one is refused."""
+    def count_admitted() -> int:
+        """The number of requests that pass until one is refused."""
         count = 0
         while True:
             try:
@@ -39,17 +39,17 @@ def test_a_bucket_fills_with_time_and_no_further_than_its_rate() -> None:
                 return count
 
     waits: list[float] = []
-    assert admitted() == 60
+    assert count_admitted() == 60
     clock.now += 0.5
-    assert admitted() == 0
+    assert count_admitted() == 0
     assert waits[-1] == pytest.approx(0.5)
     clock.now += 5
-    assert admitted() == 5
+    assert count_admitted() == 5
     clock.now += 10_000
-    assert admitted() == 60
+    assert count_admitted() == 60
 
 
-def test_what_is_refused_for_its_number_costs_no_token() -> None:
+def test_a_request_over_the_concurrency_costs_no_token() -> None:
     limiter = Limiter(Clock())
     with limiter.admitted("alice", 2, 1), pytest.raises(TooManyAtOnce), limiter.admitted("alice", 2, 1):
         pass

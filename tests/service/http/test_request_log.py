@@ -1,4 +1,4 @@
-"""service/http/request_log.py: what a real server writes to standard error, and what it keeps to itself."""
+"""service/http/request_log.py: what a real server writes to standard error, and what it does not write."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ main()
 
 
 @pytest.fixture(scope="module")
-def logged(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def log_lines(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """All lines that a server wrote to standard error while it answered all kinds of requests."""
     file = tmp_path_factory.mktemp("log") / "stderr"
     with file.open("wb") as stderr:
@@ -96,28 +96,28 @@ def ask_everything(url: str) -> None:
             assert connection.recv(100).startswith(b"HTTP/1.1 400")
 
 
-def events(logged: list[str], name: str) -> list[dict[str, Any]]:
-    return [one for one in map(json.loads, logged) if one["event"] == name]
+def events(log_lines: list[str], name: str) -> list[dict[str, Any]]:
+    return [event for event in map(json.loads, log_lines) if event["event"] == name]
 
 
-def test_every_line_is_json_with_level_and_time(logged: list[str]) -> None:
-    for line in logged:
+def test_every_line_is_json_with_level_and_time(log_lines: list[str]) -> None:
+    for line in log_lines:
         event = json.loads(line)
         assert {"event", "level", "timestamp"} <= event.keys()
 
 
-def test_uvicorn_writes_json_too(logged: list[str]) -> None:
-    (event,) = events(logged, "Invalid HTTP request received.")
+def test_uvicorn_writes_json_too(log_lines: list[str]) -> None:
+    (event,) = events(log_lines, "Invalid HTTP request received.")
     assert event["logger"] == "uvicorn.error"
 
 
-def test_no_secret_is_logged(logged: list[str]) -> None:
-    text = "\n".join(logged)
+def test_no_secret_is_logged(log_lines: list[str]) -> None:
+    text = "\n".join(log_lines)
     assert not [secret for secret in SECRETS if secret in text]
 
 
-def test_a_fault_has_its_request_and_its_traceback(logged: list[str]) -> None:
-    (event,) = events(logged, "fault")
+def test_a_fault_has_its_request_and_its_traceback(log_lines: list[str]) -> None:
+    (event,) = events(log_lines, "fault")
     assert event["request_id"] == "id-of-fault"
     assert event["level"] == "error"
     assert "Traceback" in event["exception"]
@@ -125,8 +125,8 @@ def test_a_fault_has_its_request_and_its_traceback(logged: list[str]) -> None:
     assert "files.example" in event["exception"]
 
 
-def test_every_request_has_one_line(logged: list[str]) -> None:
-    by_id = {event["request_id"]: event for event in events(logged, "request")}
+def test_every_request_has_one_line(log_lines: list[str]) -> None:
+    by_id = {event["request_id"]: event for event in events(log_lines, "request")}
     models = by_id["id-of-v1.models"]
     assert (models["method"], models["path"], models["status"], models["task"]) == ("GET", "/v1/models", 200, "models")
     assert models.keys() >= {"seconds", "rows", "problem", "client"}
@@ -135,18 +135,18 @@ def test_every_request_has_one_line(logged: list[str]) -> None:
     assert by_id["id-of-fault"]["level"] == "warning"
 
 
-def test_what_native_code_prints_is_an_event(logged: list[str]) -> None:
-    assert "libfoo: bad strip" in [event["text"] for event in events(logged, "native code printed")]
+def test_output_of_native_code_is_an_event(log_lines: list[str]) -> None:
+    assert "libfoo: bad strip" in [event["text"] for event in events(log_lines, "native code printed")]
 
 
-def test_a_thread_that_dies_and_a_warning_are_events(logged: list[str]) -> None:
-    (died,) = events(logged, "a thread died")
+def test_a_thread_that_dies_and_a_warning_are_events(log_lines: list[str]) -> None:
+    (died,) = events(log_lines, "a thread died")
     assert "ZeroDivisionError" in died["exception"]
-    assert any("mind the gap" in line for line in logged)
+    assert any("mind the gap" in line for line in log_lines)
 
 
-def test_texts_of_callers_make_no_series(logged: list[str]) -> None:
-    assert {event["task"] for event in events(logged, "request")} <= {
+def test_texts_of_callers_make_no_series(log_lines: list[str]) -> None:
+    assert {event["task"] for event in events(log_lines, "request")} <= {
         *("fault", "native", "thread", "warn", "models", "features", "none")
     }
 
@@ -170,7 +170,7 @@ def observe(app: Any, path: str = "/v1/depth") -> tuple[int, list[dict[str, Any]
     return statuses[0], [dict(event) for event in events]
 
 
-def raising(error: Exception) -> Any:
+def make_failing_app(error: Exception) -> Any:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise error
 
@@ -190,7 +190,7 @@ def raising(error: Exception) -> Any:
     ],
 )
 def test_a_full_disk_and_a_client_that_left_are_no_faults(error: Exception, status: int) -> None:
-    answered, events = observe(raising(error))
+    answered, events = observe(make_failing_app(error))
     assert answered == status
     assert ("fault" in [event["event"] for event in events]) == (status == 500)
 
@@ -209,7 +209,7 @@ def test_an_answer_that_cannot_be_finished_is_no_fault() -> None:
     assert "deleted" in events[0]["reason"]
 
 
-def test_what_label_studio_does_not_show_stands_in_the_log() -> None:
+def test_an_error_that_label_studio_does_not_show_is_in_the_log() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         error = InvalidInput("label_config", "nothing in it can be filled")
         await problem_response(error, scope)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Base64 in pieces: the same bytes as in one step, however it is wrapped, and nothing but base64."""
+"""Base64 in pieces: the same bytes as in one step, with any line breaks, and invalid text is refused."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def test_pieces_give_what_the_whole_gives(size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["AA==AAAA", "A" * 262_144 + "=AAA", "AAAAA", "AA*A", "ÄAAA", "AA\0A"])
-def test_what_is_no_base64_is_refused(text: str) -> None:
+def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (binascii's and codecs' own are among them)
         decode_base64_text(text)

@@ -1,4 +1,4 @@
-"""Decoded images share a room: what does not fit waits in order, and gives its place back however it ends."""
+"""Decoded images share a budget: what does not fit waits in order, and its pixels are released in any case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_what_does_not_fit_waits_in_the_order_of_asking() -> None:
+def test_images_that_do_not_fit_wait_in_the_order_of_arrival() -> None:
     async def run() -> None:
         budget, order = PixelBudget(10), list[str]()
         leave = {name: asyncio.Event() for name in "abcd"}
@@ -47,13 +47,13 @@ def test_what_does_not_fit_waits_in_the_order_of_asking() -> None:
         leave["c"].set()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         assert budget.held == 0
-        async with budget.room(99):  # more than the whole room, while nobody else holds any
+        async with budget.room(99):  # more than the whole budget, which is free
             assert budget.held == 99
 
     asyncio.run(run())
 
 
-def test_who_gives_up_at_the_moment_of_its_turn_gives_the_place_back() -> None:
+def test_a_waiter_that_is_cancelled_at_its_turn_gives_its_place_back() -> None:
     async def run() -> None:
         budget = PixelBudget(10)
 

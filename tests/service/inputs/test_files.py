@@ -27,6 +27,6 @@ def test_a_file_of_an_archive_is_named_by_its_path() -> None:
     assert archive_paths([b"y"]) == []
 
 
-def test_what_came_with_the_request_is_not_fetched() -> None:
+def test_files_of_the_request_are_not_fetched() -> None:
     contents = fetch_files(UrlFetcher(UrlSettings()), [b"y", ArchivedFile("a", b"x")], ["a", "b"], most_bytes=0)
     assert asyncio.run(contents) == [b"y", b"x"]

@@ -1,4 +1,4 @@
-"""Forms of clients that write names of files their own way."""
+"""Forms of clients that encode file names in their own way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_file_without_a_name_begins_a_job(server: Any, png: bytes) -> None:
     assert server.client.delete(f"/v1/jobs/{answer.json()['id']}").status_code == 204
 
 
-def test_files_without_names_are_counted_and_texts_in_other_letters_stay_texts(server: Any, png: bytes) -> None:
+def test_files_without_names_are_counted_and_texts_in_other_scripts_stay_texts(server: Any, png: bytes) -> None:
     part = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + png + b"\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     many = server.client.post("/v1/features", content=part * 200 + b"--x--\r\n", headers=kind)

@@ -1,4 +1,4 @@
-"""Pictures of few pixels' worth of bytes that would take minutes or gigabytes to decode."""
+"""Small files that would take minutes or gigabytes to decode."""
 
 from __future__ import annotations
 

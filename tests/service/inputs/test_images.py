@@ -20,7 +20,7 @@ from service.settings.groups import LimitSettings
 LIMITS = LimitSettings()
 
 
-def encoded(array: NDArray[Any], form: str = "PNG", **options: Any) -> bytes:
+def encode_image(array: NDArray[Any], form: str = "PNG", **options: Any) -> bytes:
     file = BytesIO()
     Image.fromarray(array).save(file, form, **options)
     return file.getvalue()
@@ -64,7 +64,7 @@ def test_each_orientation_brings_the_marked_corner_back(orientation: int) -> Non
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    decoded = decode_image(encoded(np.ascontiguousarray(stored), exif=exif), LIMITS)
+    decoded = decode_image(encode_image(np.ascontiguousarray(stored), exif=exif), LIMITS)
     np.testing.assert_array_equal(decoded.array, upright)
 
 
@@ -72,19 +72,19 @@ def test_each_orientation_brings_the_marked_corner_back(orientation: int) -> Non
 def test_an_orientation_that_means_nothing_is_ignored(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert decode_image(encoded(np.zeros((2, 3, 3), np.uint8), exif=exif), LIMITS).exif_orientation == 1
+    assert decode_image(encode_image(np.zeros((2, 3, 3), np.uint8), exif=exif), LIMITS).exif_orientation == 1
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_and_not_clipped(form: str) -> None:
     values = np.array([[0, 128, 257, 32768, 65278, 65535]], np.uint16)
-    decoded = decode_image(encoded(values, form), LIMITS)
+    decoded = decode_image(encode_image(values, form), LIMITS)
     assert decoded.array[0, :, 0].tolist() == [0, 0, 1, 128, 254, 255]
 
 
 def test_transparency_is_laid_over_white() -> None:
     pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
-    decoded = decode_image(encoded(pixels), LIMITS)
+    decoded = decode_image(encode_image(pixels), LIMITS)
     assert decoded.array[0].tolist() == [[10, 20, 30], [255, 255, 255]]
 
 
@@ -141,7 +141,7 @@ def with_text(kind: str) -> bytes:
         info.add_text("workflow", "node " * 300_000)
     else:
         info.add_itxt("workflow", "node " * 300_000, zip=True)
-    return encoded(np.full((1, 1, 3), 7, np.uint8), pnginfo=info, **options)
+    return encode_image(np.full((1, 1, 3), 7, np.uint8), pnginfo=info, **options)
 
 
 @pytest.mark.field
@@ -153,8 +153,8 @@ def test_a_png_with_long_texts_is_read(kind: str) -> None:
 @pytest.mark.field
 def test_opacity_is_kept_beside_the_pixels() -> None:
     pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
-    opacity = decode_image(encoded(pixels), LIMITS).opacity
+    opacity = decode_image(encode_image(pixels), LIMITS).opacity
     assert opacity is not None
     assert opacity.tolist() == [[255, 0]]
     pixels[..., 3] = 255
-    assert decode_image(encoded(pixels), LIMITS).opacity is None
+    assert decode_image(encode_image(pixels), LIMITS).opacity is None

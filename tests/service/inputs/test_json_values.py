@@ -1,4 +1,4 @@
-"""Values are counted before anything is parsed, and a body is cut to what shows what is wrong with it."""
+"""Values are counted before a body is parsed, and a body is shortened for its error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_more_values_than_allowed_are_refused_with_the_setting_to_change() -> No
     assert "max_json_values" in refused.value.hint
 
 
-def test_half_a_letter_is_counted_like_any_other() -> None:
+def test_half_a_surrogate_pair_is_counted_like_any_character() -> None:
     check_values("[\ud800,1]", 1)
 
 

@@ -1,4 +1,4 @@
-"""The texts of a form that goes to disk are bounded together."""
+"""The bound on the texts of a form that is received on disk holds for all of them together."""
 
 from __future__ import annotations
 

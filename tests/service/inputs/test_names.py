@@ -1,4 +1,4 @@
-"""Names as senders meant them, and as texts that everything can hold."""
+"""Names in the encoding of the sender, and as texts that a database can hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.field
 
 
 @pytest.mark.parametrize(
-    ("filename", "disposition", "meant"),
+    ("filename", "disposition", "expected"),
     [
         ("a.png", "", "a.png"),
         ("C:\\pictures\\a.png", "", "a.png"),
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.field
         ("file", "form-data; filename*=UTF-8''caf%E9.png", "file"),
     ],
 )
-def test_a_sent_name_is_what_the_sender_meant(filename: str, disposition: str, meant: str) -> None:
-    assert choose_upload_name(filename, disposition) == meant
+def test_a_sent_name_is_read_in_any_encoding(filename: str, disposition: str, expected: str) -> None:
+    assert choose_upload_name(filename, disposition) == expected
 
 
 @pytest.mark.parametrize(
@@ -42,5 +42,5 @@ def test_a_name_is_changed_only_where_no_text_holds_it(path: str, text: str) -> 
     readable_name(path).encode()
 
 
-def test_a_terminal_gets_no_control_letters() -> None:
+def test_a_terminal_gets_no_control_characters() -> None:
     assert terminal_text("a\x1b[2J\u202eb.png") == "a\\x1b[2J\\u202eb.png"

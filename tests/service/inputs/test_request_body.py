@@ -1,4 +1,4 @@
-"""Texts of forms and queries as a model's fields, and images in base64."""
+"""Texts of forms and queries to a model's fields, and images in base64."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_base64_is_read_however_it_is_wrapped(form: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["not base64!", "data:image/png,abc", "abcde"])
-def test_what_is_no_base64_is_refused(text: str) -> None:
+def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(PydanticCustomError):
         decode_base64(text)
 
@@ -80,7 +80,7 @@ def test_an_address_is_an_image_only_where_addresses_are_on() -> None:
         validate(Body, body)
 
 
-def test_of_a_body_full_of_errors_the_first_are_reported() -> None:
+def test_the_first_errors_of_a_body_with_many_are_reported() -> None:
     wrong = b'{"count": "x", "labels": [' + b",".join([b"0"] * 5000) + b"]}"
     with pytest.raises(RequestValidationError) as caught:
         validate(Body, wrong, LimitSettings())

@@ -1,4 +1,4 @@
-"""service/inputs/urls.py: a real TLS server on loopback, reached through names that only the test's resolver knows.
+"""service/inputs/urls.py: a real TLS server on loopback, at names that only the test's resolver knows.
 
 Nothing is patched: the fetcher is given its resolver, its judgement of addresses and its trusted authority.
 """
@@ -34,7 +34,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate authority (ca.pem) and what it certified for two names (site.pem, with its key)."""
+    """A folder with a certificate authority (ca.pem) and its certificate for two names (site.pem, with its key)."""
     folder = tmp_path_factory.mktemp("authority")
 
     def openssl(*arguments: str) -> None:
@@ -71,7 +71,7 @@ class Site:
 
 @contextmanager
 def serving(authority: Path, png: bytes) -> Iterator[Site]:
-    """A TLS server whose pages misbehave as their paths say."""
+    """A TLS server whose pages have the faults that their paths name."""
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -112,13 +112,13 @@ def serving(authority: Path, png: bytes) -> Iterator[Site]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Log nothing."""
+            """Write no log."""
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """A client that hangs up, or trusts no such certificate, is what the tests are about."""
+            """Ignore the error: tests disconnect, and refuse the certificate, on purpose."""
 
     server = Quiet(("127.0.0.1", 0), Pages)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -150,7 +150,7 @@ def site(shared_site: Site) -> Site:
 
 
 class Names:
-    """A resolver that knows the names given, each with the answers of its successive look-ups, and counts them."""
+    """A resolver of these names, each with the answers of its successive look-ups; it counts the look-ups."""
 
     def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
         self.answers = {HOST: [["127.0.0.1"]], "other.example.org": [["127.0.0.1"]], **answers}
@@ -163,7 +163,7 @@ class Names:
 
 
 def loopback_is_public(address: str) -> bool:
-    """The judgement of the service, but for the one address at which the test's server can be."""
+    """The judgement of the service, except for the address of the test's server."""
     return address == "127.0.0.1" or is_public(address)
 
 
@@ -177,16 +177,16 @@ def fetch(
     tls: ssl.SSLContext | None = None,
     **changed: Any,
 ) -> bytes:
-    """What a fetcher with these settings brings."""
+    """The bytes that a fetcher with these settings returns."""
     settings = UrlSettings(**{"enabled": True, "ports": (443, site.port), "timeout_seconds": 20, **changed})
     fetcher = UrlFetcher(settings, resolve=names or Names(), is_allowed=is_allowed, tls=tls or site.trusted)
     return asyncio.run(fetcher.fetch(ImageUrl(url), field="image", most_bytes=most_bytes))
 
 
-def refused(site: Site, url: str, names: Names | None = None, **given: Any) -> InvalidInput:
-    """The one answer that every refusal gets."""
+def check_refusal(site: Site, url: str, names: Names | None = None, **options: Any) -> InvalidInput:
+    """Fetch a URL that is refused, and check the error, which is the same for every refusal."""
     with pytest.raises(InvalidInput, match="could not be fetched, or its URL is not allowed") as raised:
-        fetch(site, url, names, **given)
+        fetch(site, url, names, **options)
     assert raised.value.field == "image"
     assert raised.value.__cause__ is None
     return raised.value
@@ -213,7 +213,7 @@ def test_three_redirects_are_followed_and_each_host_is_looked_up(site: Site, png
 
 
 def test_a_fourth_redirect_is_refused(site: Site) -> None:
-    refused(site, site.url("/hop/3"))
+    check_refusal(site, site.url("/hop/3"))
     assert len(site.requests) == 4
 
 
@@ -234,7 +234,7 @@ def test_a_fourth_redirect_is_refused(site: Site) -> None:
 )
 def test_every_redirect_is_checked_like_the_first_address(site: Site, to: str) -> None:
     names = Names(**{"inside.example.org": [["10.0.0.7"]]})
-    refused(site, redirect(site, to), names)
+    check_refusal(site, redirect(site, to), names)
     assert len(site.requests) == (4 if to == "" else 1)  # an empty one leads to itself
 
 
@@ -246,35 +246,35 @@ def test_a_second_look_up_does_not_happen(site: Site, png: bytes) -> None:
 
 def test_a_redirect_to_the_same_host_is_looked_up_and_checked_again(site: Site) -> None:
     names = Names(**{HOST: [["127.0.0.1"], ["10.0.0.7"]]})
-    refused(site, site.url("/hop/0"), names)
+    check_refusal(site, site.url("/hop/0"), names)
     assert len(site.requests) == 1
 
 
 @pytest.mark.parametrize("addresses", [[], ["10.0.0.7"], ["127.0.0.1", "10.0.0.7"], ["127.0.0.1", "::1"]])
 def test_one_inner_address_of_a_host_is_enough_to_refuse_it(site: Site, addresses: list[str]) -> None:
-    refused(site, site.url("/picture.png"), Names(**{HOST: [addresses]}))
+    check_refusal(site, site.url("/picture.png"), Names(**{HOST: [addresses]}))
     assert site.requests == []
 
 
 def test_loopback_is_refused_by_the_services_own_judgement(site: Site) -> None:
-    refused(site, site.url("/picture.png"), is_allowed=is_public)
+    check_refusal(site, site.url("/picture.png"), is_allowed=is_public)
     assert site.requests == []
 
 
 def test_the_certificate_must_be_the_hosts_and_of_a_trusted_authority(site: Site) -> None:
-    refused(site, site.url("/picture.png", "third.example.org"), Names(**{"third.example.org": [["127.0.0.1"]]}))
-    refused(site, site.url("/picture.png"), tls=ssl.create_default_context())
+    check_refusal(site, site.url("/picture.png", "third.example.org"), Names(**{"third.example.org": [["127.0.0.1"]]}))
+    check_refusal(site, site.url("/picture.png"), tls=ssl.create_default_context())
     assert site.requests == []
 
 
 @pytest.mark.parametrize("page", ["/large", "/endless"])
 def test_too_many_bytes_are_refused_announced_or_not(site: Site, page: str) -> None:
-    refused(site, site.url(page), max_bytes=2 * MIB, most_bytes=100 * MIB)
-    refused(site, site.url(page), max_bytes=100 * MIB, most_bytes=2 * MIB)
+    check_refusal(site, site.url(page), max_bytes=2 * MIB, most_bytes=100 * MIB)
+    check_refusal(site, site.url(page), max_bytes=100 * MIB, most_bytes=2 * MIB)
 
 
 def test_a_server_that_takes_too_long_is_refused(site: Site) -> None:
-    refused(site, site.url("/slow"), timeout_seconds=0.3)
+    check_refusal(site, site.url("/slow"), timeout_seconds=0.3)
 
 
 def test_a_resolver_that_takes_too_long_is_refused(site: Site) -> None:
@@ -289,7 +289,7 @@ def test_a_resolver_that_takes_too_long_is_refused(site: Site) -> None:
 
 @pytest.mark.parametrize("page", ["/missing", "/packed"])
 def test_other_answers_are_refused_and_nothing_of_them_is_shown(site: Site, page: str) -> None:
-    error = refused(site, site.url(page))
+    error = check_refusal(site, site.url(page))
     assert "secret" not in str(error)
     assert "404" not in str(error)
 
@@ -297,10 +297,10 @@ def test_other_answers_are_refused_and_nothing_of_them_is_shown(site: Site, page
 def test_all_refusals_read_alike(site: Site) -> None:
     inside = Names(**{"inside.example.org": [["10.0.0.7"]]})
     details = {
-        str(refused(site, site.url("/missing"))),
-        str(refused(site, "https://inside.example.org/", inside)),
-        str(refused(site, "http://127.0.0.1/")),
-        str(refused(site, site.url("/picture.png"), deny_hosts=(HOST,))),
+        str(check_refusal(site, site.url("/missing"))),
+        str(check_refusal(site, "https://inside.example.org/", inside)),
+        str(check_refusal(site, "http://127.0.0.1/")),
+        str(check_refusal(site, site.url("/picture.png"), deny_hosts=(HOST,))),
     }
     assert len(details) == 1
 
@@ -312,14 +312,14 @@ def test_no_more_images_are_fetched_at_a_time_than_the_setting(site: Site) -> No
         let_go = asyncio.Event()
         all_waiting = asyncio.Event()
 
-        async def held(host: str, port: int) -> Sequence[str]:
+        async def hold(host: str, port: int) -> Sequence[str]:
             running.append(1)
             if len(running) == 2:
                 all_waiting.set()
             await let_go.wait()
             return ["10.0.0.7"]
 
-        fetcher = UrlFetcher(UrlSettings(max_concurrent=2), resolve=held)
+        fetcher = UrlFetcher(UrlSettings(max_concurrent=2), resolve=hold)
         tasks = [
             asyncio.create_task(fetcher.fetch(ImageUrl(f"https://{HOST}/"), field="image", most_bytes=1))
             for _ in range(5)
@@ -329,7 +329,9 @@ def test_no_more_images_are_fetched_at_a_time_than_the_setting(site: Site) -> No
             await asyncio.sleep(0)
         assert len(running) == 2
         let_go.set()
-        assert all(isinstance(one, InvalidInput) for one in await asyncio.gather(*tasks, return_exceptions=True))
+        assert all(
+            isinstance(outcome, InvalidInput) for outcome in await asyncio.gather(*tasks, return_exceptions=True)
+        )
 
     asyncio.run(story())
     assert len(running) == 5
@@ -497,14 +499,14 @@ ZERO_SHOT = "/v1/classify/zero-shot"
 def test_the_server_fetches_where_it_is_set_to(
     start_server: StartServer, site: Site, png: bytes, check_problem: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # no server listens there
     urls = UrlSettings(enabled=True, ports=(site.port,))
     fetcher = UrlFetcher(urls, resolve=Names(), is_allowed=loopback_is_public, tls=site.trusted)
     picture = site.url("/picture.png")
     server = start_server(fetcher=fetcher, urls=urls, limits={"max_upload_bytes": 5 * MIB, "max_images": 3})
-    one = server.client.post("/v1/features", json={"image": picture})
-    assert one.status_code == 200, one.text
-    assert "fetch;dur=" in one.headers["server-timing"]
+    response = server.client.post("/v1/features", json={"image": picture})
+    assert response.status_code == 200, response.text
+    assert "fetch;dur=" in response.headers["server-timing"]
     sent = base64.b64encode(png).decode()
     several = server.client.post("/v1/features", json={"images": [picture, sent]}).json()
     assert several["vectors"][0] == pytest.approx(several["vectors"][1], abs=1e-4)
@@ -531,8 +533,8 @@ def test_a_job_fetches_its_addresses_and_one_that_fails_fails_alone(
     listed.parent.mkdir()
     addresses = [site.url("/picture.png"), site.url("/missing"), site.url("/hop/1"), "https://10.0.0.7/a.png"]
     listed.write_text("# what to look at\n" + "\n".join(addresses))
-    given: dict[str, Any] = {"urls": urls, "data_folder": tmp_path, "jobs": {"sources": (str(listed.parent),)}}
-    server = start_server(fetcher=fetcher, **given)
+    settings: dict[str, Any] = {"urls": urls, "data_folder": tmp_path, "jobs": {"sources": (str(listed.parent),)}}
+    server = start_server(fetcher=fetcher, **settings)
     for sent in ({"urls": addresses}, {"source": str(listed)}):
         job = server.client.post("/v1/jobs", json={"task": "features", **sent})
         assert job.status_code == 201, job.text
@@ -547,7 +549,7 @@ def test_a_job_fetches_its_addresses_and_one_that_fails_fails_alone(
         )
         assert [failure["image_name"] for failure in details["failures"]] == [addresses[1], addresses[3]]
         assert "the secret of the inside" not in end
-    without = start_server(data_folder=tmp_path, jobs=given["jobs"])
+    without = start_server(data_folder=tmp_path, jobs=settings["jobs"])
     site.requests.clear()
     for sent in ({"urls": addresses}, {"source": str(listed)}):
         refused = without.client.post("/v1/jobs", json={"task": "features", **sent})

@@ -1,4 +1,4 @@
-"""A name that is marked as UTF-8 and is not costs no archive."""
+"""A name with a false mark of UTF-8 does not fail its archive."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from service.inputs.archives import read_archive
 from service.inputs.zip_files import open_zip
 from service.settings.groups import LimitSettings
-from tests.service.inputs.test_archives import as_zip64, zipped
+from tests.service.inputs.test_archives import as_zip64, make_zip
 
 # "e" with an accent, as Latin-1 has it, behind a mark that says UTF-8.
-WRONG = zipped(("a.png", b"1"), ("caf\u00e9.png", b"2"), ("\u00fc.png", b"3")).replace(b"caf\xc3\xa9", b"caf\xe9x")
+WRONG = make_zip(("a.png", b"1"), ("caf\u00e9.png", b"2"), ("\u00fc.png", b"3")).replace(b"caf\xc3\xa9", b"caf\xe9x")
 
 
 @pytest.mark.parametrize("data", [WRONG, as_zip64(WRONG), b"#!/bin/sh" + WRONG])

@@ -22,13 +22,13 @@ _FORGET = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of its own, with fsync as it comes: kill tests use it."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    """A PostgreSQL server for this run, with fsync on: kill tests use it."""
+    folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
     on_path = shutil.which("initdb")
-    if not found and on_path is None:
+    if not folders and on_path is None:
         assert "CI" not in os.environ, "CI must have PostgreSQL: apt-get install postgresql"
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
-    binaries = Path(found[-1]) if found else Path(str(on_path)).parent
+    binaries = Path(folders[-1]) if folders else Path(str(on_path)).parent
     with tempfile.TemporaryDirectory(prefix="diffsight-pg-") as folder:
         as_postgres = _FORGET if os.geteuid() == 0 else []  # PostgreSQL refuses to run as root
         if as_postgres:
@@ -84,7 +84,7 @@ def write_pictures(folder: Path, count: int, *, seed: int = 0) -> None:
 
 
 @pytest.fixture
-def stores(tmp_path: Path) -> Iterator[JobStore]:
+def sqlite_store(tmp_path: Path) -> Iterator[JobStore]:
     store = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
     yield store
     store.close()

@@ -1,4 +1,4 @@
-"""Run by the Python of another environment: what Label Studio's SDK and Datumaro make of our files, as JSON.
+"""Run by the Python of another environment: what Label Studio's SDK and Datumaro read from our files, as JSON.
 
 Argument: a folder with `predicted.json`, a list of [labelling configuration, prediction]; or with
 `KIND-label-studio.json` and `KIND-cvat.xml` of pose, masks and choices.
@@ -85,28 +85,36 @@ def datumaro(folder: Path) -> dict[str, Any]:
             Image.new("RGB", (int(image.attrib["width"]), int(image.attrib["height"]))).save(file)
         read = Dataset.import_from(str(alone), "cvat")
         labels = [label.name for label in read.categories()[next(iter(read.categories()))]]
-        facts[kind] = {item.id: [described(annotation, labels) for annotation in item.annotations] for item in read}
+        facts[kind] = {item.id: [describe(annotation, labels) for annotation in item.annotations] for item in read}
     return facts
 
 
-def described(one: Any, labels: list[str]) -> list[Any]:
+def describe(annotation: Any, labels: list[str]) -> list[Any]:
     """Kind and label of an annotation, and the pixels of a mask or the numbers of points."""
-    numbers = int(one.image.sum()) if one.type.name == "mask" else list(map(float, getattr(one, "points", [])))
-    return [one.type.name, labels[one.label] if one.label is not None else None, numbers]
+    numbers = (
+        int(annotation.image.sum())
+        if annotation.type.name == "mask"
+        else list(map(float, getattr(annotation, "points", [])))
+    )
+    return [annotation.type.name, labels[annotation.label] if annotation.label is not None else None, numbers]
 
 
-def predicted(folder: Path) -> dict[str, Any]:
+def check_predictions(folder: Path) -> dict[str, Any]:
     """Errors of what the ML backend predicted."""
     from label_studio_sdk.label_interface import LabelInterface
 
     pairs = json.loads((folder / "predicted.json").read_text())
-    return {"errors": [LabelInterface(config).validate_prediction(one, return_errors=True) for config, one in pairs]}
+    return {
+        "errors": [
+            LabelInterface(config).validate_prediction(prediction, return_errors=True) for config, prediction in pairs
+        ]
+    }
 
 
 if __name__ == "__main__":
     where = Path(sys.argv[1])
     if (where / "predicted.json").exists():
-        (where / "read_back.json").write_text(json.dumps(predicted(where)))
+        (where / "read_back.json").write_text(json.dumps(check_predictions(where)))
         sys.exit()
-    found = {"label_studio": label_studio(where), "datumaro": datumaro(where)}
-    (where / "read_back.json").write_text(json.dumps(found))
+    results = {"label_studio": label_studio(where), "datumaro": datumaro(where)}
+    (where / "read_back.json").write_text(json.dumps(results))

@@ -1,4 +1,4 @@
-"""COCO files as programs of all kinds write them."""
+"""COCO files of all kinds of programs."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def person(image: Any, bbox: Any = (1, 2, 3, 4), **more: Any) -> dict[str, Any]:
 
 def boxes_of(document: dict[str, Any]) -> list[Any]:
     return [
-        [box["bbox"] for box in item.given["boxes"]] if "boxes" in item.given else None for item in described(document)
+        [box["bbox"] for box in item.given["boxes"]] if "boxes" in item.given else None for item in describe(document)
     ]
 
 
-def described(document: dict[str, Any]) -> list[Item]:
+def describe(document: dict[str, Any]) -> list[Item]:
     return describe_images({"categories": [PERSON, DOG], **document})
 
 
-def placed(file: str, held: list[str], *names: str) -> list[tuple[str, str]]:
+def place(file: str, held: list[str], *names: str) -> list[tuple[str, str]]:
     """(address, problem) of each image of a COCO file in an archive that holds these paths."""
-    items = place_images(described({"images": images(*names)}), {path: path for path in held}, file)
+    items = place_images(describe({"images": images(*names)}), {path: path for path in held}, file)
     return [(item.address, item.given.get("problem", "")) for item in items]
 
 
@@ -70,15 +70,15 @@ def test_persons_are_known_by_name_by_points_or_by_being_alone(categories: Any) 
 def test_ids_are_compared_as_what_they_mean(id: Any, image_id: Any) -> None:
     document = {"images": [{"id": id, "file_name": "a"}], "annotations": [person(image_id)]}
     assert boxes_of(document) == [[[1, 2, 3, 4]]]
-    assert described(document)[0].given["image_id"] == id
+    assert describe(document)[0].given["image_id"] == id
 
 
 @pytest.mark.parametrize(
     "bbox", [None, [], [1, 2], [1, 2, 3, float("nan")], [1, 2, 3, "4"], [1, 2, 3, 10**400], "1234"]
 )
-def test_a_box_that_is_none_is_left_out_with_a_note(bbox: Any) -> None:
+def test_an_invalid_box_is_left_out_with_a_note(bbox: Any) -> None:
     annotations = [{**person(1), "id": 7, "bbox": bbox}, person(1)]
-    item = described({"images": images("a", "b"), "annotations": annotations})[0]
+    item = describe({"images": images("a", "b"), "annotations": annotations})[0]
     assert [box["bbox"] for box in item.given["boxes"]] == [[1, 2, 3, 4]]
     assert "annotation 7" in item.given["source_notes"][0]
 
@@ -92,19 +92,19 @@ def test_indistinguishable_images_fail_alone() -> None:
         None,
         {"id": 8, "file_name": ""},
     ]
-    items = described({"images": listed})
+    items = describe({"images": listed})
     assert ["problem" in item.given for item in items] == [False, True, True, True, True, True, True]
     assert "2 images of the id 2" in items[1].given["problem"]
 
 
-def test_half_letters_become_readable() -> None:
-    item = described({"images": [{"id": "\ud800", "file_name": "a\ud800.png"}]})[0]
+def test_half_surrogate_pairs_become_readable() -> None:
+    item = describe({"images": [{"id": "\ud800", "file_name": "a\ud800.png"}]})[0]
     assert (item.name, item.given["image_id"]) == ("a\\ud800.png", "\\ud800")
 
 
 def test_boxes_of_no_image_are_refused() -> None:
     with pytest.raises(ValueError, match="no box belongs to an image"):
-        described({"images": images("a"), "annotations": [person(99)]})
+        describe({"images": images("a"), "annotations": [person(99)]})
     assert not is_coco([])
     assert not is_coco({"images": ["a.png"]})
 
@@ -130,28 +130,28 @@ def test_boxes_of_no_image_are_refused() -> None:
 def test_an_image_is_taken_from_where_the_file_says_or_not_at_all(
     file: str, held: list[str], name: str, address: str | None
 ) -> None:
-    ((found, problem),) = placed(file, held, name)
+    ((path, problem),) = place(file, held, name)
     if address is None:
         assert problem
     else:
-        assert (found, problem) == (address, "")
+        assert (path, problem) == (address, "")
 
 
-def test_a_missing_image_does_not_take_another_ones_place() -> None:
-    found = placed("ann.json", ["a/1.png", "b/2.png", "a/3.png"], "a/1.png", "a/2.png", "a/3.png")
-    assert [bool(problem) for _, problem in found] == [False, True, False]
+def test_a_missing_image_does_not_take_the_place_of_another() -> None:
+    places = place("ann.json", ["a/1.png", "b/2.png", "a/3.png"], "a/1.png", "a/2.png", "a/3.png")
+    assert [bool(problem) for _, problem in places] == [False, True, False]
 
 
 @pytest.mark.parametrize(
     "odd", [float("nan"), float("inf"), -float("inf"), "\ud800", ["\ud800", float("nan")], {"a": 1e999}]
 )
-def test_numbers_and_letters_that_no_database_holds_lose_neither_image_nor_box(odd: Any) -> None:
+def test_numbers_and_characters_that_no_database_holds_lose_neither_image_nor_box(odd: Any) -> None:
     annotations = [person(1, score=odd, id=odd), person(2)]
     document = {"images": [*images("a", "b"), {"id": odd, "file_name": "c"}], "annotations": annotations}
-    found = described(document)
-    json.loads(canonical([item.given for item in found]).encode("utf-8"))
+    items = describe(document)
+    json.loads(canonical([item.given for item in items]).encode("utf-8"))
     assert boxes_of(document)[:2] == [[[1, 2, 3, 4]], [[1, 2, 3, 4]]]
-    assert "image_id" in found[2].given
+    assert "image_id" in items[2].given
 
 
 @pytest.mark.parametrize("category", [1.0, "1"])
@@ -160,7 +160,7 @@ def test_categories_are_compared_as_ids_are(category: Any) -> None:
 
 
 @pytest.mark.parametrize("category", [[1], {"id": 1}, None, "2"])
-def test_a_category_that_is_none_is_no_person(category: Any) -> None:
+def test_an_invalid_category_is_no_person(category: Any) -> None:
     assert boxes_of({"images": images("a"), "annotations": [person(1, category_id=category)]}) == [[]]
 
 
@@ -175,4 +175,4 @@ def test_crowds_are_reported_in_several_ways(crowd: Any, taken: bool) -> None:
 @pytest.mark.parametrize("annotations", [5, {"a": 1}, "text"])
 def test_annotations_that_are_no_list_are_named(annotations: Any) -> None:
     with pytest.raises(ValueError, match="annotations are no list"):
-        described({"images": images("a"), "annotations": annotations})
+        describe({"images": images("a"), "annotations": annotations})

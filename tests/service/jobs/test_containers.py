@@ -1,4 +1,4 @@
-"""Only videos are opened as videos, and their frames are bounded."""
+"""Only videos are opened as videos, and the number of their frames is bounded."""
 
 from __future__ import annotations
 

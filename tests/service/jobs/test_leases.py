@@ -1,4 +1,4 @@
-"""service/jobs/leases.py: who holds a job, by a clock that the test moves, whatever the wall clock does."""
+"""service/jobs/leases.py: the owner of a job, by a clock that the test moves; the wall clock does not matter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.jobs.leases import Leases
 
 
 class Clock:
-    """Seconds that pass by hand."""
+    """A clock that the test moves, in seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0

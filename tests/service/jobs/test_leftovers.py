@@ -1,4 +1,4 @@
-"""service/jobs/leftovers.py: what a killed process left is deleted, and what a living one receives is not."""
+"""service/jobs/leftovers.py: files of a killed process are deleted, and uploads of a running one are not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_no_process_receives_and_no_job_needs_is_deleted(tmp_path: Path) -> None:
+def test_uploads_of_no_process_and_no_job_are_deleted(tmp_path: Path) -> None:
     for name in (".a.0123456789ab.part", ".a.lock", "a.zip", "b.zip", "b.txt", "c.mp4", ".b.0123456789ab.part"):
         (tmp_path / name).write_bytes(b"upload")
     removed = remove_upload_leftovers(tmp_path, lambda job: job == "b")
@@ -22,7 +22,7 @@ def test_what_no_process_receives_and_no_job_needs_is_deleted(tmp_path: Path) ->
     assert remove_upload_leftovers(tmp_path / "nowhere", lambda job: False) == []
 
 
-def test_what_is_being_received_stays(tmp_path: Path) -> None:
+def test_uploads_that_are_being_received_stay(tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     with receiving_lock(folder, "a"):
         (folder / ".a.0123456789ab.part").write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""JSON in steps: the same values as json's own, and the same texts refused."""
+"""JSON in steps: the same values as json's, and the same refusals."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_a_mark_before_the_text_is_passed_over() -> None:
     "text",
     ["", "{", '{"a"', '{"a":', '{"a":1', '{"a":1,}', '{"a":[1,]}', '{"a":[1}', "{1:2}", '{"a":1} x', '{"a" 1}', "\xff"],
 )
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_invalid_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (json's and the codec's own are among them)
         parse_json(text.encode("latin-1"))
 
 
 @pytest.mark.parametrize("text", ['{"a":' + "[" * 100_000, "[" * 100_000])
-def test_what_is_nested_too_deep_is_refused(text: str) -> None:
+def test_deeply_nested_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="deep"):
         parse_json(text.encode())

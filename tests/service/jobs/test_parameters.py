@@ -1,4 +1,4 @@
-"""A job's parameters: the task's options, whole, and without what only a request has."""
+"""A job's parameters: all options of the task, without the fields of a single request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.conftest import Server
 
 
-def test_what_the_server_decides_is_filled_in(server: Server) -> None:
+def test_defaults_of_the_server_are_filled_in(server: Server) -> None:
     parameters = asyncio.run(complete_parameters(server.state, "zero-shot", {"labels": ["cat", "dog"]}))
     head = server.state.models.get_open(zero_shot.TASK).head
     assert parameters["templates"] == list(head.templates)
@@ -44,7 +44,7 @@ def test_texts_of_a_form_are_read_as_json_values_are() -> None:
     ("values", "field"),
     [({"coordinates": "normalised"}, "coordinates"), ({"crops": "affine"}, "crops"), ({"crop": "round"}, "crop")],
 )
-def test_what_no_job_can_have_is_refused_with_the_known_ones(values: dict[str, Any], field: str) -> None:
+def test_an_option_that_no_job_has_is_refused_with_those_that_exist(values: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_options(pose.TASK, values)
     assert caught.value.field == field

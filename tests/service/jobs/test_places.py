@@ -1,4 +1,4 @@
-"""Which places on the server's side a caller may name."""
+"""Which folders and addresses of the server a caller may name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.jobs.places import check_item, check_place
 
 
 @pytest.mark.field
-def test_what_is_called_like_a_pattern_is_a_place_of_its_own(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_pattern_is_a_place_of_its_own(tmp_path: Path) -> None:
     allowed = tmp_path / "shoot [2023]"
     (allowed / "a*b").mkdir(parents=True)
     (allowed / "a*b" / "link").symlink_to(tmp_path)

@@ -1,4 +1,4 @@
-"""Pipes, devices and folders that are called like pictures are refused at once, on every way into a source."""
+"""Pipes, devices and folders with names of pictures are refused at once in every kind of source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_other_file_systems_are_used_as_they_are() -> None:
         assert file.read() == b"12345"
 
 
-def test_a_pipe_a_device_a_folder_and_nothing_are_no_files(tmp_path: Path) -> None:
+def test_pipes_devices_folders_and_missing_files_are_no_regular_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to("/dev/zero")

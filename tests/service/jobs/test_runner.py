@@ -1,4 +1,4 @@
-"""How fast a job goes at any state it may be in, and what becomes of it when its run fails."""
+"""The rate of a job in every state, and its state after a failed run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_rate_is_that_of_the_present_run() -> None:
     assert now.seconds_left == pytest.approx(30.0)
 
 
-def test_nothing_is_promised_before_the_list_is_whole_or_anything_is_done() -> None:
+def test_no_end_is_estimated_before_the_list_is_whole_and_enough_is_done() -> None:
     assert measure_speed(replace(RUNNING, listed=False), 50.0).seconds_left is None
     assert measure_speed(replace(RUNNING, done=18), 50.0).seconds_left is None
 
@@ -88,7 +88,7 @@ def test_a_job_whose_disk_is_full_waits_and_has_not_failed(
 
 
 async def begin(job: Job, store: Any, *, there: dict[str, str]) -> list[str | None]:
-    """Begin a run where `there` has the models' revisions by id; returns the ids that it wanted."""
+    """Begin a run on a server whose models have the revisions `there`, by id; returns the requested ids."""
     wanted: list[str | None] = []
 
     @asynccontextmanager

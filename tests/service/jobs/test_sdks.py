@@ -13,8 +13,8 @@ import pytest
 
 from service.jobs.store import JobStore
 from tests.conftest import Server
-from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, written
-from tests.service.protocols.test_label_studio import INDEXED, NAMED, poses, predict, studio, uri  # noqa: F401
+from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, write_form
+from tests.service.protocols.test_label_studio import INDEXED, NAMED, pose_server, predict, studio, uri  # noqa: F401
 
 # They lower numpy and bring a second OpenCV.
 PACKAGES = ["label-studio-sdk==2.1.2", "datumaro==1.13.12"]
@@ -37,26 +37,26 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def read_back(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:
-    """What they make of all our files."""
+def sdk_readings(other_python: Path, sqlite_store: JobStore, tmp_path: Path) -> dict[str, Any]:
+    """What they read from all our files."""
     for name, task in (("pose", "pose"), ("masks", "few-shot"), ("choices", "zero-shot")):
-        (tmp_path / f"{name}-label-studio.json").write_bytes(written(stores, task, "label-studio"))
-        (tmp_path / f"{name}-cvat.xml").write_bytes(written(stores, task, "cvat"))
+        (tmp_path / f"{name}-label-studio.json").write_bytes(write_form(sqlite_store, task, "label-studio"))
+        (tmp_path / f"{name}-cvat.xml").write_bytes(write_form(sqlite_store, task, "cvat"))
     return read_by(other_python, tmp_path)
 
 
 def read_by(other_python: Path, folder: Path) -> dict[str, Any]:
-    """What the script in the other environment tells of a folder."""
+    """The output of the script in the other environment for a folder."""
     done = subprocess.run([str(other_python), str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads((folder / "read_back.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((folder / "read_back.json").read_text())
+    return content
 
 
-def test_they_read_what_we_meant(read_back: dict[str, Any]) -> None:
-    label_studio, cvat = read_back["label_studio"], read_back["datumaro"]
+def test_the_sdks_read_our_files_as_meant(sdk_readings: dict[str, Any]) -> None:
+    label_studio, cvat = sdk_readings["label_studio"], sdk_readings["datumaro"]
     assert label_studio["errors"] == []
-    whole = [mask for found in masks().values() for mask in found if mask.any()]
+    whole = [mask for masks_of_image in masks().values() for mask in masks_of_image if mask.any()]
     expected = [[*mask.shape, int(mask.sum()), np.flatnonzero(mask)[:5].tolist()] for mask in whole]
     assert label_studio["brushes"] == expected
     assert len(label_studio["coco"]["images"]) == len(SIZES)
@@ -68,23 +68,23 @@ def test_they_read_what_we_meant(read_back: dict[str, Any]) -> None:
     good = [person["bbox"] for person in persons("a/one.png")["persons"] if not person["problem"]]
     assert boxes == [pytest.approx(box, abs=0.1) for box in good]
 
-    points = [one for one in next(iter(cvat["pose"].values())) if one[0] == "points"]
+    points = [shape for shape in next(iter(cvat["pose"].values())) if shape[0] == "points"]
     assert {point[1] for point in points} <= set(persons("a/one.png")["names"])
     nose = next(point for point in points if point[1] == "nose")
     assert nose[2] == pytest.approx(persons("a/one.png")["persons"][0]["keypoints"][0], abs=0.006)
-    assert [one[1] for choice in cvat["choices"].values() for one in choice] == ["cat & <dog>"] * len(SIZES)
-    for name, found in masks().items():
-        areas = [int(mask.sum()) for mask in found if mask.any()]
+    assert [shape[1] for choice in cvat["choices"].values() for shape in choice] == ["cat & <dog>"] * len(SIZES)
+    for name, masks_of_image in masks().items():
+        areas = [int(mask.sum()) for mask in masks_of_image if mask.any()]
         assert [mask[2] for mask in cvat["masks"][name.removesuffix(".png")]] == areas
 
 
-def test_what_the_ml_backend_predicts_fits_its_projects(
+def test_predictions_of_the_ml_backend_are_valid_in_its_projects(
     other_python: Path,
-    poses: Server,  # noqa: F811
+    pose_server: Server,  # noqa: F811
     png: bytes,
     tmp_path: Path,
 ) -> None:
-    predictions = [predict(poses, config, uri(png)).json()["results"][0] for config in (NAMED, INDEXED)]
+    predictions = [predict(pose_server, config, uri(png)).json()["results"][0] for config in (NAMED, INDEXED)]
     assert all(prediction["result"] for prediction in predictions)
     pairs = [[config, prediction] for config, prediction in zip((NAMED, INDEXED), predictions, strict=True)]
     (tmp_path / "predicted.json").write_text(json.dumps(pairs))

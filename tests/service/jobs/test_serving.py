@@ -1,4 +1,4 @@
-"""The jobs of one server: a store that opens beside the backbone, and what is said where it cannot."""
+"""The jobs of one server: a store that opens beside the backbone, and the error if it cannot."""
 
 from __future__ import annotations
 

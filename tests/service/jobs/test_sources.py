@@ -1,4 +1,4 @@
-"""Every kind of source: what it lists, in which order and under which names, and how it is read, or refused."""
+"""Every kind of source: its items, their order and names, their bytes, and which sources are refused."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_a_video_is_every_so_many_of_its_frames(video: Path) -> None:
         ("glob", None),
     ],
 )
-def test_what_is_not_what_it_says_is_refused(tmp_path: Path, kind: Any, content: bytes | None) -> None:
+def test_a_source_of_another_kind_is_refused(tmp_path: Path, kind: Any, content: bytes | None) -> None:
     file = tmp_path / "thing"
     if content is not None:
         file.write_bytes(content)
@@ -199,7 +199,7 @@ def test_what_is_not_what_it_says_is_refused(tmp_path: Path, kind: Any, content:
     assert caught.value.hint
 
 
-def test_a_guess_that_fits_nothing_says_what_does(tmp_path: Path) -> None:
+def test_an_address_of_no_source_is_refused_with_those_that_fit(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no folder.*\.zip"):
         guess(str(tmp_path / "thing.doc"))
 

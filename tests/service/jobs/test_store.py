@@ -1,4 +1,4 @@
-"""Jobs in SQLite and in PostgreSQL: one owner each, all or nothing, one result a key, whatever is repeated."""
+"""Jobs in SQLite and in PostgreSQL: one owner each, atomic changes, one result a key, also when calls are repeated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.jobs.tables import metadata
 FOREVER = 1000.0
 
 
-def listed(store: JobStore, count: int = 3) -> Job:
+def add_listed_job(store: JobStore, count: int = 3) -> Job:
     job = store.add("features", {"pool_size": 1}, {"kind": "folder", "address": "/a"})
     store.add_items(job.id, [Item(n, f"{n}.png", f"/a/{n}.png", {"image_id": n}) for n in range(count)])
     store.set_listed(job.id, count)
@@ -28,22 +28,22 @@ def listed(store: JobStore, count: int = 3) -> Job:
 
 def test_the_migrations_make_the_tables_that_the_code_names(store: JobStore, database: str) -> None:
     engine = create_engine(database)
-    found = inspect(engine)
+    tables = inspect(engine)
     for table in metadata.sorted_tables:
-        assert [c["name"] for c in found.get_columns(table.name)] == [c.name for c in table.columns]
-        assert {i["name"] for i in found.get_indexes(table.name)} == {i.name for i in table.indexes}
+        assert [c["name"] for c in tables.get_columns(table.name)] == [c.name for c in table.columns]
+        assert {i["name"] for i in tables.get_indexes(table.name)} == {i.name for i in table.indexes}
     engine.dispose()
 
 
 def test_opening_twice_changes_nothing(store: JobStore, database: str) -> None:
-    job = listed(store)
+    job = add_listed_job(store)
     again = JobStore(database)
     assert again.get(job.id) == job
     again.close()
 
 
 def test_a_job_has_one_owner_until_its_lease_ends(store: JobStore) -> None:
-    job = listed(store)
+    job = add_listed_job(store)
     claimed = store.claim("one", FOREVER)
     assert claimed is not None
     assert (claimed.id, claimed.status, claimed.owner) == (job.id, "running", "one")
@@ -60,7 +60,7 @@ def test_a_job_has_one_owner_until_its_lease_ends(store: JobStore) -> None:
 
 
 def test_a_job_that_ends_its_server_three_times_is_given_up_with_the_reason(store: JobStore) -> None:
-    job, other = listed(store), listed(store)
+    job, other = add_listed_job(store), add_listed_job(store)
     for server in ("one", "two", "three"):
         claimed = store.claim(server, -1.0)
         assert claimed is not None
@@ -78,7 +78,7 @@ def test_a_job_that_ends_its_server_three_times_is_given_up_with_the_reason(stor
 
 
 def test_a_run_that_finished_something_or_was_released_is_no_crash_in_a_row(store: JobStore) -> None:
-    job = listed(store, 9)
+    job = add_listed_job(store, 9)
     for n in range(5):
         assert store.claim(f"server {n}", -1.0) is not None
         store.finish(job.id, [Outcome(n, "key", "{}")])
@@ -91,7 +91,7 @@ def test_a_run_that_finished_something_or_was_released_is_no_crash_in_a_row(stor
 
 def test_the_oldest_job_goes_first_and_a_local_one_only_by_its_id(store: JobStore) -> None:
     local = store.add("features", {}, {}, local=True)
-    old, new = listed(store), listed(store)
+    old, new = add_listed_job(store), add_listed_job(store)
     assert [job.id for job in store.latest()] == [new.id, old.id, local.id]
     claims = [store.claim("one", FOREVER), store.claim("two", FOREVER), store.claim("three", FOREVER)]
     assert [claim and claim.id for claim in claims] == [old.id, new.id, None]
@@ -101,7 +101,7 @@ def test_the_oldest_job_goes_first_and_a_local_one_only_by_its_id(store: JobStor
 
 
 def test_an_item_is_finished_once_and_a_key_has_one_result(store: JobStore) -> None:
-    job = listed(store)
+    job = add_listed_job(store)
     store.finish(job.id, [Outcome(0, "k", '{"a":1}'), Outcome(1, "k"), Outcome(2, error="broken")])
     store.finish(job.id, [Outcome(0, "k", '{"a":2}'), Outcome(2, "x", '{"a":3}')])
     now = store.get(job.id)
@@ -115,7 +115,7 @@ def test_an_item_is_finished_once_and_a_key_has_one_result(store: JobStore) -> N
 
 
 def test_pages_of_pending_items_follow_each_other(store: JobStore) -> None:
-    job = listed(store, 5)
+    job = add_listed_job(store, 5)
     store.finish(job.id, [Outcome(1, "k", "{}")])
     first = store.list_pending(job.id, after=-1, limit=2)
     assert [item.position for item in first] == [0, 2]
@@ -123,7 +123,7 @@ def test_pages_of_pending_items_follow_each_other(store: JobStore) -> None:
 
 
 def test_a_paused_job_is_held_by_no_process_until_it_is_resumed(store: JobStore) -> None:
-    job = listed(store)
+    job = add_listed_job(store)
     store.claim("one", FOREVER)
     assert store.pause(job.id).status == "paused"
     assert not store.renew(job.id, "one", FOREVER)
@@ -135,7 +135,7 @@ def test_a_paused_job_is_held_by_no_process_until_it_is_resumed(store: JobStore)
 
 
 def test_only_an_ended_job_is_retried_and_then_its_failed_items_only(store: JobStore) -> None:
-    job = listed(store)
+    job = add_listed_job(store)
     with pytest.raises(ChangedMeanwhile):
         store.retry(job.id)
     store.claim("one", FOREVER)
@@ -149,21 +149,21 @@ def test_only_an_ended_job_is_retried_and_then_its_failed_items_only(store: JobS
 
 
 def test_deleting_a_job_keeps_the_results_that_others_share(store: JobStore) -> None:
-    one, two = listed(store), listed(store)
-    store.finish(one.id, [Outcome(0, "shared", "{}"), Outcome(1, "own", "{}")])
-    store.finish(two.id, [Outcome(0, "shared")])
-    store.delete(one.id)
+    first, second = add_listed_job(store), add_listed_job(store)
+    store.finish(first.id, [Outcome(0, "shared", "{}"), Outcome(1, "own", "{}")])
+    store.finish(second.id, [Outcome(0, "shared")])
+    store.delete(first.id)
     assert store.has_result("shared")
     assert not store.has_result("own")
     with pytest.raises(NothingStored):
-        store.get(one.id)
-    # What its runner finishes late leaves nothing behind.
-    store.finish(one.id, [Outcome(2, "late", "{}")])
+        store.get(first.id)
+    # A late result of its runner is not stored.
+    store.finish(first.id, [Outcome(2, "late", "{}")])
     assert not store.has_result("late")
 
 
 def test_beginning_again_keeps_results_and_is_refused_while_a_process_runs_it(store: JobStore) -> None:
-    job = listed(store)
+    job = add_listed_job(store)
     store.finish(job.id, [Outcome(0, "k", "{}")])
     store.claim("one", FOREVER)
     with pytest.raises(ChangedMeanwhile):
@@ -187,8 +187,8 @@ def test_the_default_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "jobs.db").is_file()
 
 
-def test_what_stands_before_the_first_unfinished_item_is_a_whole(store: JobStore) -> None:
-    job = listed(store, 4)
+def test_all_items_before_the_first_pending_one_are_finished(store: JobStore) -> None:
+    job = add_listed_job(store, 4)
     assert store.first_pending(job.id) == 0
     store.finish(job.id, [Outcome(0, "a", "{}"), Outcome(1, error="broken"), Outcome(3, "d", "{}")])
     assert store.first_pending(job.id) == 2
@@ -212,8 +212,8 @@ def test_any_text_may_be_requested(store: JobStore, job: str) -> None:
         store.get(job)
 
 
-def test_a_clock_that_jumps_takes_no_job_from_who_runs_it(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = listed(store)
+def test_a_clock_that_jumps_takes_no_job_from_its_owner(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = add_listed_job(store)
     store.claim("one", 10.0)
     wall = time.time()
     for jump in (3600, -3600):
@@ -225,7 +225,7 @@ def test_a_clock_that_jumps_takes_no_job_from_who_runs_it(store: JobStore, monke
 
 
 def test_a_lease_of_a_process_that_died_before_the_clock_went_back_ends(store: JobStore, database: str) -> None:
-    job = listed(store)
+    job = add_listed_job(store)
     store.claim("dead", 3600.0)
     now = 0.0
     other = JobStore(database, leases=Leases(lambda: now))
@@ -239,7 +239,7 @@ def test_a_lease_of_a_process_that_died_before_the_clock_went_back_ends(store: J
 
 def test_results_have_a_bound_and_room_comes_back_with_the_jobs_that_are_deleted(database: str) -> None:
     store = JobStore(database, most_bytes=600_000)
-    old, new = listed(store), listed(store)
+    old, new = add_listed_job(store), add_listed_job(store)
     store.finish(old.id, [Outcome(0, "a", json.dumps("x" * 300_000))])
     with pytest.raises(InvalidInput, match="may be kept"):
         store.finish(new.id, [Outcome(0, "b", json.dumps("x" * 400_000))])
@@ -264,7 +264,7 @@ def test_jobs_themselves_have_the_same_bound(database: str) -> None:
 
 @pytest.mark.parametrize("change", ["delete", "begin_again"])
 def test_records_of_a_job_that_changes_meanwhile_do_not_end_as_if_they_were_whole(store: JobStore, change: str) -> None:
-    job = listed(store)
+    job = add_listed_job(store)
     store.finish(job.id, [Outcome(position, f"k{position}", "{}") for position in range(3)])
     records = store.records(job.id, page=1)
     next(records)
@@ -276,7 +276,7 @@ def test_records_of_a_job_that_changes_meanwhile_do_not_end_as_if_they_were_whol
 def test_a_database_that_does_not_work_is_no_fault(tmp_path: Path) -> None:
     file = tmp_path / "jobs.db"
     store = JobStore(f"sqlite:///{file}")
-    job = listed(store)
+    job = add_listed_job(store)
     store.close()
     file.unlink()
     file.mkdir()

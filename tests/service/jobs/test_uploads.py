@@ -1,4 +1,4 @@
-"""Uploads of jobs: kept whole under the job's id, refused if there is no room, forgotten with the job."""
+"""Uploads of jobs: stored whole under the job's id, refused if there is no room, deleted with the job."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def keep(settings: Settings, *files: tuple[str, bytes]) -> StoredSource:
         return keep_files(settings, "job", file, [(name, BytesIO(data)) for name, data in files])
 
 
-def zipped(name: str) -> bytes:
+def make_zip(name: str) -> bytes:
     file = BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(name, b"picture")
     return file.getvalue()
 
 
-def held(settings: Settings) -> list[str]:
+def list_uploads(settings: Settings) -> list[str]:
     return sorted(file.name for file in uploads_folder(settings).iterdir())
 
 
 def test_images_of_one_name_are_packed_under_names_of_their_own(settings: Settings) -> None:
     source = keep(settings, ("a.png", b"first"), ("C:\\x\\a.png", b"second"))
-    assert (source.kind, source.uploaded, held(settings)) == ("zip", True, ["job.zip"])
+    assert (source.kind, source.uploaded, list_uploads(settings)) == ("zip", True, ["job.zip"])
     with zipfile.ZipFile(uploads_folder(settings) / source.address) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {"a.png": b"first", "1-a.png": b"second"}
     forget(settings, source)
-    assert held(settings) == []
+    assert list_uploads(settings) == []
 
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(30)
@@ -72,7 +72,7 @@ def test_every_uploaded_image_is_kept_and_listed(settings: Settings, names: list
 
 
 @pytest.mark.field
-def test_what_a_system_left_in_an_uploaded_folder_is_passed_over(settings: Settings) -> None:
+def test_files_of_operating_systems_in_an_uploaded_folder_are_passed_over(settings: Settings) -> None:
     source = keep(settings, ("d/.DS_Store", b"x"), ("d/a.png", PNG)).resolve(uploads_folder(settings))
     assert [item.name for item in list_items(source)] == ["a.png"]
 
@@ -83,9 +83,9 @@ def test_a_video_of_any_name_is_a_video(settings: Settings, head: bytes) -> None
     assert keep(settings, ("blob", head)).kind == "video"
 
 
-def test_a_single_file_is_taken_for_what_it_is(settings: Settings) -> None:
+def test_the_kind_of_a_single_file_is_recognised(settings: Settings) -> None:
     assert keep(settings, ("clip.mp4", b"frames")).kind == "video"
-    assert keep(settings, ("without-suffix", zipped("a.png"))).kind == "zip"
+    assert keep(settings, ("without-suffix", make_zip("a.png"))).kind == "zip"
 
 
 @pytest.mark.parametrize(
@@ -97,18 +97,18 @@ def test_a_single_file_is_taken_for_what_it_is(settings: Settings) -> None:
         [("large.png", b"0" * 20_000)],
     ],
 )
-def test_what_is_refused_leaves_nothing_behind(settings: Settings, files: list[tuple[str, bytes]]) -> None:
+def test_a_refused_upload_leaves_no_file(settings: Settings, files: list[tuple[str, bytes]]) -> None:
     with pytest.raises(InvalidInput):
         keep(settings, *files)
-    assert held(settings) == []
+    assert list_uploads(settings) == []
 
 
 def test_a_zip_without_images_is_refused(settings: Settings) -> None:
     with receiving(settings, "job") as file:
-        file.write(zipped("notes.txt"))
+        file.write(make_zip("notes.txt"))
         with pytest.raises(InvalidInput, match="no image"):
             keep_zip(settings, "job", file)
-    assert held(settings) == []
+    assert list_uploads(settings) == []
 
 
 def test_addresses_are_kept_one_a_line(settings: Settings) -> None:

@@ -71,7 +71,7 @@ def test_a_damaged_packet_loses_its_own_frame(tmp_path: Path, codec: str, name: 
     data[at : at + len(packets[6])] = bytes(len(packets[6]))
     means = read_all(bytes(data))
     assert len(means) == FRAMES
-    # Those before and behind are what they are; around the damage the decoder may guess.
+    # Frames before and after are exact; the decoder may guess near the damage.
     for number in (0, 1, 2, FRAMES - 2, FRAMES - 1):
         assert means[number] == pytest.approx(15 * number + 45, abs=8)
     assert sum(mean is None for mean in means) <= 2
@@ -113,6 +113,6 @@ def test_a_frame_is_shown_as_its_matrix_says(
     assert frame[rows, columns].mean() < 20
 
 
-def test_what_is_no_video_is_refused() -> None:
+def test_a_file_that_is_no_video_is_refused() -> None:
     with pytest.raises((OSError, ValueError)):
         frame_times(BytesIO(b"no video"))

@@ -1,4 +1,4 @@
-"""Banks of supports, on a small network: where they are found again, and what moves them down."""
+"""Banks of supports, on a small network: their levels of cache, and their eviction to the next level."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_a_kept_bank_is_computed_once_however_often_it_is_wanted(engine: DirectE
 
 
 def test_a_concepts_bank_is_found_on_disk_by_another_process(engine: DirectEngine, tmp_path: Path) -> None:
-    for computed, found in ((1, 0), (0, 1)):
+    for computed, from_disk in ((1, 0), (0, 1)):
         cache = BankCache(tmp_path, device_bytes=0, host_bytes=0, disk_bytes=PLENTY)
         complete(cache.banks(engine, [shot(0)], size=SIZE, on_disk=True))
-        assert (cache.figures.computed, cache.figures.disk) == (computed, found)
+        assert (cache.figures.computed, cache.figures.disk) == (computed, from_disk)
 
 
 def test_a_full_device_hands_the_oldest_to_the_host(engine: DirectEngine, tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ def size_of_one(engine: DirectEngine, folder: Path) -> int:
 
 @pytest.mark.parametrize("host", [PLENTY, 0])
 def test_a_set_larger_than_the_device_leaves_there_what_fits(engine: DirectEngine, tmp_path: Path, host: int) -> None:
-    one = size_of_one(engine, tmp_path)
-    cache = BankCache(tmp_path, device_bytes=2 * one, host_bytes=host, disk_bytes=0)
+    bank_bytes = size_of_one(engine, tmp_path)
+    cache = BankCache(tmp_path, device_bytes=2 * bank_bytes, host_bytes=host, disk_bytes=0)
     shots = [shot(seed) for seed in range(3)]
     first = complete(cache.banks(engine, shots, size=SIZE))
     kept = dict(cache._device._held)
@@ -101,7 +101,7 @@ def test_a_set_that_comes_up_from_the_host_moves_in_one_call(engine: DirectEngin
     assert (cache.figures.host, counting.calls) == (3, 1)
 
 
-def test_what_came_up_from_the_host_is_not_copied_down_again(engine: DirectEngine, tmp_path: Path) -> None:
+def test_a_bank_from_the_host_is_not_copied_to_it_again(engine: DirectEngine, tmp_path: Path) -> None:
     cache = BankCache(tmp_path, device_bytes=size_of_one(engine, tmp_path), host_bytes=PLENTY, disk_bytes=0)
     for seed in (0, 1, 0):
         complete(cache.banks(engine, [shot(seed)], size=SIZE))

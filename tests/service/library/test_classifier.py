@@ -1,4 +1,4 @@
-"""What a fitted classifier says of a vector."""
+"""The answer of a fitted classifier to a vector."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_rows_are_those_of_the_features_that_it_was_fitted_on(classifier: Classi
     assert classifier_rows(ClassifyOptions(), head) == len(FEATURES.timesteps) * max(1, FEATURES.noise_samples)
 
 
-def test_a_request_that_names_none_is_refused() -> None:
+def test_a_request_without_a_classifier_is_refused() -> None:
     model = open_features(open_backbone("pocket"))
     with pytest.raises(InvalidInput, match="names no classifier"):
         complete_classifier(ClassifyOptions(), model, InputCounts(), LimitSettings())

@@ -1,4 +1,4 @@
-"""What a fit cannot begin with: labels of one class, and jobs whose vectors are of something else."""
+"""Fits that are refused: labels of one class, and jobs with other vectors."""
 
 from __future__ import annotations
 

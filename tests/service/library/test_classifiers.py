@@ -1,4 +1,4 @@
-"""Classifiers as they are kept: joined examples, and files whose every number is checked."""
+"""Stored classifiers: joined examples, and files whose every number is checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FEATURES = FeatureOptions(blocks=("mid_block",), timesteps=(100,), pool_size=1, 
 
 
 def examples(labels: str, first: int = 0) -> LabelledVectors:
-    """A vector a letter, near its own kind; the same number is the same image."""
+    """One vector a letter, near the vectors of its letter; equal numbers are the same image."""
     drawn = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     kinds = np.array([[ord(letter) - ord("a")] for letter in labels], np.float32)
     places = np.arange(first, first + len(labels))

@@ -1,4 +1,4 @@
-"""Concepts: how masks are read, what is said of shots, and what a change keeps."""
+"""Concepts: how masks are read, notes on shots, and what a change keeps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pair(seed: int) -> Pair:
     return image, mask
 
 
-def sent(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def expand_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(mask[..., None] * np.uint8(255), 3, axis=2)
 
 
@@ -31,7 +31,7 @@ def test_masks_are_read_in_any_scale_and_colour() -> None:
     _, mask = pair(0)
     coloured = np.zeros((*mask.shape, 3), np.uint8)
     coloured[..., 1] = mask * 90
-    for picture in (sent(mask), sent(mask) // 255, coloured):
+    for picture in (expand_mask(mask), expand_mask(mask) // 255, coloured):
         assert (object_mask(picture) == mask).all()
     assert not object_mask(np.zeros((4, 4, 3), np.uint8)).any()
 
@@ -39,7 +39,7 @@ def test_masks_are_read_in_any_scale_and_colour() -> None:
 def test_a_repeated_pair_is_left_out_and_a_whole_mask_is_noted() -> None:
     image, mask = pair(0)
     whole = np.full((40, 50, 3), 255, np.uint8)
-    pairs, notes = check_pairs([image, image, image], [sent(mask), sent(mask), whole], SIZE)
+    pairs, notes = check_pairs([image, image, image], [expand_mask(mask), expand_mask(mask), whole], SIZE)
     assert len(pairs) == 2
     assert [note.partition(":")[0] for note in notes] == ["masks.1", "masks.2"]
 
@@ -51,9 +51,9 @@ def test_a_concept_comes_back_from_its_file(tmp_path: Path) -> None:
     again, shots = read_concept(store, kept.id)
     assert again == about
     for shot, (image, mask) in zip(shots, (pair(0), pair(1)), strict=True):
-        found = shot.pair()
-        assert (found[0] == image).all()
-        assert (found[1] == mask).all()
+        pair_again = shot.pair()
+        assert (pair_again[0] == image).all()
+        assert (pair_again[1] == mask).all()
 
 
 def test_a_change_keeps_what_it_does_not_name() -> None:
@@ -70,7 +70,7 @@ def test_a_change_keeps_what_it_does_not_name() -> None:
 
 
 @pytest.mark.parametrize("change", ["unknown", "none left", "too many"])
-def test_a_change_that_cannot_be_is_refused(change: str) -> None:
+def test_an_invalid_change_is_refused(change: str) -> None:
     about, tensors = describe_concept("cup", [pair(0)])
     remove = {"unknown": ["nothing"], "none left": [about.shots[0].id], "too many": []}[change]
     add = [pair(1), pair(2)] if change == "too many" else []

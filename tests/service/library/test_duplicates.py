@@ -1,4 +1,4 @@
-"""service/library/duplicates.py: vectors out of files and jobs."""
+"""service/library/duplicates.py: vectors from files and jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.datasets.digits import load_training_digits
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures, of three a copy that was saved smaller or as JPEG, and a file that is none."""
+    """Six pictures, smaller or JPEG copies of three of them, and a file that is no image."""
     root = tmp_path_factory.mktemp("pictures")
     digits = load_training_digits()
     for number in range(6):
@@ -57,7 +57,7 @@ def test_stored_vectors_are_read_from_both_files(folder: Path, tmp_path: Path) -
     ]
 
 
-def test_what_holds_no_vectors_is_reported(tmp_path: Path) -> None:
+def test_a_source_without_vectors_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = diffsight("duplicates", tmp_path / "empty")
     assert done.returncode == 2

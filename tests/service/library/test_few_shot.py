@@ -1,4 +1,4 @@
-"""Few-shot segmentation and concepts on the real server: kept, changed, deleted, found again; bad values refused."""
+"""Few-shot segmentation and concepts on the real server: stored, changed, deleted, read again; bad values refused."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def few_shot(start_server: StartServer, weights: Path, data_folder: Path) -> Server:
+def few_shot_server(start_server: StartServer, weights: Path, data_folder: Path) -> Server:
     return start_server(few_shot={"weights": str(weights)}, data_folder=data_folder, limits={"max_shots": 20})
 
 
-def made(server: Server, *seeds: int, name: str = "square") -> dict[str, Any]:
+def add_concept(server: Server, *seeds: int, name: str = "square") -> dict[str, Any]:
     response = server.client.post("/v1/concepts", json={"name": name, **supports(*seeds)})
     assert response.status_code == 201, response.text
     concept: dict[str, Any] = response.json()
@@ -69,73 +69,75 @@ def segment(server: Server, **options: Any) -> httpx2.Response:
     return server.client.post(ROUTE, json={"image": text(picture(9, 50, 70))[0], **options})
 
 
-def decoded(answer: dict[str, Any], place: int = 0) -> NDArray[np.bool_]:
+def decode_mask(answer: dict[str, Any], place: int = 0) -> NDArray[np.bool_]:
     rle = answer["concepts"][place]["mask"]["rle"]
     return decode_rle(Rle(**rle))
 
 
-def test_a_concept_answers_as_its_pictures_do(few_shot: Server) -> None:
-    concept = made(few_shot, 1, 2)
+def test_a_concept_answers_as_its_pictures_do(few_shot_server: Server) -> None:
+    concept = add_concept(few_shot_server, 1, 2)
     assert [shot["width"] for shot in concept["shots"]] == [80, 80]
     assert concept["shots"][0]["share"] == pytest.approx(900 / 4800, abs=1e-4)
-    by_id = segment(few_shot, concepts=[concept["id"]]).json()
+    by_id = segment(few_shot_server, concepts=[concept["id"]]).json()
     pairs = supports(1, 2)
-    inline = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).json()
-    assert decoded(by_id).shape == (50, 70)
-    assert (decoded(by_id) == decoded(inline)).mean() > 0.99
+    inline = segment(few_shot_server, support_images=pairs["images"], support_masks=pairs["masks"]).json()
+    assert decode_mask(by_id).shape == (50, 70)
+    assert (decode_mask(by_id) == decode_mask(inline)).mean() > 0.99
     assert by_id["concepts"][0]["mask"]["name"] == "square"
     assert by_id["concepts"][0]["shots"] == 2
     assert 0 < by_id["concepts"][0]["presence"] <= 1
-    # The bank lies ready: one row for the query alone.
+    # The bank is cached: one row, for the query alone.
     assert by_id["rows"] == 1
 
 
-def test_only_new_shots_are_encoded(few_shot: Server) -> None:
-    concept = made(few_shot, 3, 4)
-    computed = few_shot.state.library.banks.figures.computed
-    changed = few_shot.client.patch(f"/v1/concepts/{concept['id']}", json={**supports(4, 5), "name": "box"}).json()
-    assert few_shot.state.library.banks.figures.computed == computed + 1
+def test_only_new_shots_are_encoded(few_shot_server: Server) -> None:
+    concept = add_concept(few_shot_server, 3, 4)
+    computed = few_shot_server.state.library.banks.figures.computed
+    changed = few_shot_server.client.patch(
+        f"/v1/concepts/{concept['id']}", json={**supports(4, 5), "name": "box"}
+    ).json()
+    assert few_shot_server.state.library.banks.figures.computed == computed + 1
     assert len(changed["shots"]) == 3
     assert changed["name"] == "box"
     assert "was there already" in changed["notes"][0]
     first = changed["shots"][0]["id"]
-    fewer = few_shot.client.patch(f"/v1/concepts/{concept['id']}", json={"remove_shots": [first]}).json()
+    fewer = few_shot_server.client.patch(f"/v1/concepts/{concept['id']}", json={"remove_shots": [first]}).json()
     assert [shot["id"] for shot in fewer["shots"]] == [shot["id"] for shot in changed["shots"][1:]]
-    assert few_shot.client.get(f"/v1/concepts/{concept['id']}").json()["shots"] == fewer["shots"]
-    assert few_shot.state.library.banks.figures.computed == computed + 1
+    assert few_shot_server.client.get(f"/v1/concepts/{concept['id']}").json()["shots"] == fewer["shots"]
+    assert few_shot_server.state.library.banks.figures.computed == computed + 1
 
 
 def test_concepts_and_their_banks_survive_a_restart(
-    few_shot: Server, start_server: StartServer, weights: Path, data_folder: Path
+    few_shot_server: Server, start_server: StartServer, weights: Path, data_folder: Path
 ) -> None:
-    concept = made(few_shot, 6)
-    before = segment(few_shot, concepts=[concept["id"]]).json()
+    concept = add_concept(few_shot_server, 6)
+    before = segment(few_shot_server, concepts=[concept["id"]]).json()
     again = start_server(few_shot={"weights": str(weights)}, data_folder=data_folder)
     assert concept["id"] in [concept["id"] for concept in again.client.get("/v1/concepts").json()["concepts"]]
     after = segment(again, concepts=[concept["id"]]).json()
-    assert (decoded(after) == decoded(before)).all()
+    assert (decode_mask(after) == decode_mask(before)).all()
     assert again.state.library.banks.figures.disk == 1
     assert again.state.library.banks.figures.computed == 0
 
 
 def test_banks_without_room_are_computed_again(
-    few_shot: Server, start_server: StartServer, weights: Path, data_folder: Path
+    few_shot_server: Server, start_server: StartServer, weights: Path, data_folder: Path
 ) -> None:
-    concept = made(few_shot, 1, 7)
+    concept = add_concept(few_shot_server, 1, 7)
     none = {"device_cache_bytes": 0, "host_cache_bytes": 0, "disk_cache_bytes": 0, "bank_form": "hidden_states"}
     poor = start_server(few_shot={"weights": str(weights), **none}, data_folder=data_folder)
     for _ in range(2):
         answer = segment(poor, concepts=[concept["id"]]).json()
         assert answer["rows"] == 3
     assert poor.state.library.banks.figures.computed == 4
-    # The hidden states give what keys and values give.
-    assert (decoded(answer) == decoded(segment(few_shot, concepts=[concept["id"]]).json())).mean() > 0.99
+    # Hidden states give the same mask as keys and values.
+    assert (decode_mask(answer) == decode_mask(segment(few_shot_server, concepts=[concept["id"]]).json())).mean() > 0.99
 
 
 def test_a_full_device_hands_banks_down_to_the_host(
-    few_shot: Server, start_server: StartServer, weights: Path, data_folder: Path
+    few_shot_server: Server, start_server: StartServer, weights: Path, data_folder: Path
 ) -> None:
-    concept = made(few_shot, 1, 2, 7)
+    concept = add_concept(few_shot_server, 1, 2, 7)
     sizes = [file.stat().st_size for file in (data_folder / "bank").glob("*.safetensors")]
     small = {"device_cache_bytes": int(1.5 * max(sizes)), "disk_cache_bytes": 0}
     server = start_server(few_shot={"weights": str(weights), **small}, data_folder=data_folder)
@@ -146,85 +148,87 @@ def test_a_full_device_hands_banks_down_to_the_host(
     assert figures.host >= 2
 
 
-def test_several_concepts_share_out_the_pixels(few_shot: Server) -> None:
-    concepts = [made(few_shot, 1)["id"], made(few_shot, 2, 3, name="other")["id"]]
-    answer = segment(few_shot, concepts=concepts, threshold_value=0.05).json()
+def test_several_concepts_share_out_the_pixels(few_shot_server: Server) -> None:
+    concepts = [add_concept(few_shot_server, 1)["id"], add_concept(few_shot_server, 2, 3, name="other")["id"]]
+    answer = segment(few_shot_server, concepts=concepts, threshold_value=0.05).json()
     assert [concept["label"] for concept in answer["concepts"]] == [1, 2]
     assert [concept["mask"]["name"] for concept in answer["concepts"]] == ["square", "other"]
-    assert not (decoded(answer, 0) & decoded(answer, 1)).any()
+    assert not (decode_mask(answer, 0) & decode_mask(answer, 1)).any()
     body = {"concepts": concepts, "threshold_value": 0.05}
-    numbers = np.load(BytesIO(segment(few_shot, **body, format="npy").content))
+    numbers = np.load(BytesIO(segment(few_shot_server, **body, format="npy").content))
     assert numbers.shape == (50, 70)
-    assert ((numbers == 1) == decoded(answer, 0)).all()
-    shown = Image.open(BytesIO(segment(few_shot, **body, format="png").content))
+    assert ((numbers == 1) == decode_mask(answer, 0)).all()
+    shown = Image.open(BytesIO(segment(few_shot_server, **body, format="png").content))
     assert (np.asarray(shown) == numbers).all()
 
 
 @pytest.mark.parametrize(
     ("form", "kind"), [("png", "image/png"), ("overlay", "image/png"), ("npy", "application/x-npy")]
 )
-def test_masks_come_as_pictures_and_arrays(few_shot: Server, form: str, kind: str) -> None:
+def test_masks_come_as_pictures_and_arrays(few_shot_server: Server, form: str, kind: str) -> None:
     pairs = supports(1)
-    response = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], format=form)
+    response = segment(few_shot_server, support_images=pairs["images"], support_masks=pairs["masks"], format=form)
     assert response.headers["content-type"] == kind
     if form != "npy":
         assert Image.open(BytesIO(response.content)).size == (70, 50)
 
 
-def test_polygons_come_if_requested(few_shot: Server) -> None:
+def test_polygons_come_if_requested(few_shot_server: Server) -> None:
     pairs = supports(1)
-    answer = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], format="polygons").json()
+    answer = segment(
+        few_shot_server, support_images=pairs["images"], support_masks=pairs["masks"], format="polygons"
+    ).json()
     assert answer["concepts"][0]["mask"]["polygons"] is not None
 
 
-def test_forms_with_files_do_what_json_does(few_shot: Server) -> None:
+def test_forms_with_files_do_what_json_does(few_shot_server: Server) -> None:
     files = [("image", picture(9, 50, 70)), ("support_image", picture(1)), ("support_mask", mask())]
-    by_form = few_shot.client.post(ROUTE, files=files, data={"name": "box"}).json()
+    by_form = few_shot_server.client.post(ROUTE, files=files, data={"name": "box"}).json()
     pairs = supports(1)
-    by_json = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], name="box").json()
+    by_json = segment(few_shot_server, support_images=pairs["images"], support_masks=pairs["masks"], name="box").json()
     assert by_form["concepts"] == by_json["concepts"]
-    concept = few_shot.client.post(
+    concept = few_shot_server.client.post(
         "/v1/concepts", files=[("image", picture(1)), ("mask", mask())], data={"name": "box"}
     )
     assert concept.status_code == 201, concept.text
 
 
-def test_the_absolute_threshold_may_find_nothing(few_shot: Server) -> None:
+def test_the_absolute_threshold_may_find_nothing(few_shot_server: Server) -> None:
     pairs = {"support_images": supports(1)["images"], "support_masks": supports(1)["masks"]}
     relative, absolute = (
-        segment(few_shot, **pairs, threshold=kind, threshold_value=0.99).json()["concepts"][0]["mask"]["area"]
+        segment(few_shot_server, **pairs, threshold=kind, threshold_value=0.99).json()["concepts"][0]["mask"]["area"]
         for kind in ("relative", "absolute")
     )
     assert absolute <= relative
 
 
-def test_sampling_changes_no_concept_of_one_shot_in_kind(few_shot: Server) -> None:
-    concept = made(few_shot, 1, 2, 3)
-    answers = [segment(few_shot, concepts=[concept["id"]], support_sampling=True).json() for _ in range(2)]
+def test_sampling_changes_no_concept_of_one_shot_in_kind(few_shot_server: Server) -> None:
+    concept = add_concept(few_shot_server, 1, 2, 3)
+    answers = [segment(few_shot_server, concepts=[concept["id"]], support_sampling=True).json() for _ in range(2)]
     assert answers[0]["concepts"] == answers[1]["concepts"]
 
 
-def test_a_mask_of_the_whole_picture_is_answered_with_a_note(few_shot: Server) -> None:
+def test_a_mask_of_the_whole_picture_is_answered_with_a_note(few_shot_server: Server) -> None:
     full = text(png(np.full((60, 80), 255, np.uint8)))
-    answer = segment(few_shot, support_images=text(picture(1)), support_masks=full)
+    answer = segment(few_shot_server, support_images=text(picture(1)), support_masks=full)
     assert answer.status_code == 200, answer.text
     assert "whole picture" in answer.json()["notes"][0]
 
 
-def test_a_repeated_support_is_taken_once(few_shot: Server) -> None:
+def test_a_repeated_support_is_taken_once(few_shot_server: Server) -> None:
     pairs = supports(1, 2, 1)
-    answer = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).json()
+    answer = segment(few_shot_server, support_images=pairs["images"], support_masks=pairs["masks"]).json()
     assert answer["concepts"][0]["shots"] == 2
     assert "support_masks.2: the same" in answer["notes"][0]
 
 
-def test_many_shots_are_answered_up_to_the_limit(few_shot: Server, check_problem: Any) -> None:
+def test_many_shots_are_answered_up_to_the_limit(few_shot_server: Server, check_problem: Any) -> None:
     pairs = supports(*range(20, 40))
-    assert segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).status_code == 200
+    assert segment(few_shot_server, support_images=pairs["images"], support_masks=pairs["masks"]).status_code == 200
     many = supports(*range(20, 70))
     for response in (
-        segment(few_shot, support_images=many["images"], support_masks=many["masks"]),
-        few_shot.client.post("/v1/concepts", json={"name": "many", **many}),
+        segment(few_shot_server, support_images=many["images"], support_masks=many["masks"]),
+        few_shot_server.client.post("/v1/concepts", json={"name": "many", **many}),
     ):
         assert "50 supports" in check_problem(response, 422, "invalid-input")["detail"]
 
@@ -241,10 +245,10 @@ def test_many_shots_are_answered_up_to_the_limit(few_shot: Server, check_problem
     ],
 )
 def test_supports_that_show_nothing_are_refused(
-    few_shot: Server, images: list[int], masks: list[bytes], field: str, message: str, check_problem: Any
+    few_shot_server: Server, images: list[int], masks: list[bytes], field: str, message: str, check_problem: Any
 ) -> None:
     body = {"name": "bad", "images": text(*map(picture, images)), "masks": text(*masks)}
-    problem = check_problem(few_shot.client.post("/v1/concepts", json=body), 422, "invalid-input")
+    problem = check_problem(few_shot_server.client.post("/v1/concepts", json=body), 422, "invalid-input")
     assert problem["field"] == field
     assert message in problem["detail"]
 
@@ -260,36 +264,40 @@ def test_supports_that_show_nothing_are_refused(
         {**{"support_" + key: value for key, value in supports(1).items()}, "threshold": "some"},
     ],
 )
-def test_what_cannot_be_meant_is_refused(few_shot: Server, options: dict[str, Any], check_problem: Any) -> None:
-    check_problem(segment(few_shot, **options), 422, "invalid-input")
+def test_contradictory_options_are_refused(
+    few_shot_server: Server, options: dict[str, Any], check_problem: Any
+) -> None:
+    check_problem(segment(few_shot_server, **options), 422, "invalid-input")
 
 
-def test_a_concept_that_is_not_there_is_404_everywhere(few_shot: Server, check_problem: Any) -> None:
-    concept = made(few_shot, 1)["id"]
-    assert few_shot.client.delete(f"/v1/concepts/{concept}").status_code == 204
+def test_a_concept_that_is_not_there_is_404_everywhere(few_shot_server: Server, check_problem: Any) -> None:
+    concept = add_concept(few_shot_server, 1)["id"]
+    assert few_shot_server.client.delete(f"/v1/concepts/{concept}").status_code == 204
     for name in (concept, "../../etc/passwd", "x"):
-        check_problem(segment(few_shot, concepts=[name]), 404, "nothing-stored")
-    check_problem(few_shot.client.get(f"/v1/concepts/{concept}"), 404, "nothing-stored")
-    check_problem(few_shot.client.delete(f"/v1/concepts/{concept}"), 404, "nothing-stored")
-    check_problem(few_shot.client.patch(f"/v1/concepts/{concept}", json={"name": "x"}), 404, "nothing-stored")
+        check_problem(segment(few_shot_server, concepts=[name]), 404, "nothing-stored")
+    check_problem(few_shot_server.client.get(f"/v1/concepts/{concept}"), 404, "nothing-stored")
+    check_problem(few_shot_server.client.delete(f"/v1/concepts/{concept}"), 404, "nothing-stored")
+    check_problem(few_shot_server.client.patch(f"/v1/concepts/{concept}", json={"name": "x"}), 404, "nothing-stored")
 
 
-def test_the_last_shot_and_unknown_shots_stay(few_shot: Server, check_problem: Any) -> None:
-    concept = made(few_shot, 1)
+def test_the_last_shot_and_unknown_shots_stay(few_shot_server: Server, check_problem: Any) -> None:
+    concept = add_concept(few_shot_server, 1)
     route = f"/v1/concepts/{concept['id']}"
     last = {"remove_shots": [concept["shots"][0]["id"]]}
-    assert "no supports" in check_problem(few_shot.client.patch(route, json=last), 422, "invalid-input")["detail"]
-    check_problem(few_shot.client.patch(route, json={"remove_shots": ["x"]}), 422, "invalid-input")
-    check_problem(few_shot.client.patch(route, json={}), 422, "invalid-input")
+    assert (
+        "no supports" in check_problem(few_shot_server.client.patch(route, json=last), 422, "invalid-input")["detail"]
+    )
+    check_problem(few_shot_server.client.patch(route, json={"remove_shots": ["x"]}), 422, "invalid-input")
+    check_problem(few_shot_server.client.patch(route, json={}), 422, "invalid-input")
 
 
-def test_a_concept_deleted_while_in_use_answers_or_is_gone(few_shot: Server) -> None:
-    concept = made(few_shot, 1, 2)["id"]
+def test_a_concept_deleted_while_in_use_answers_or_is_gone(few_shot_server: Server) -> None:
+    concept = add_concept(few_shot_server, 1, 2)["id"]
     with ThreadPoolExecutor(6) as pool:
-        asking = [pool.submit(segment, few_shot, concepts=[concept]) for _ in range(5)]
-        gone = pool.submit(few_shot.client.delete, f"/v1/concepts/{concept}")
-        statuses = {one.result().status_code for one in asking}
-    assert gone.result().status_code == 204
+        answers = [pool.submit(segment, few_shot_server, concepts=[concept]) for _ in range(5)]
+        deletion = pool.submit(few_shot_server.client.delete, f"/v1/concepts/{concept}")
+        statuses = {future.result().status_code for future in answers}
+    assert deletion.result().status_code == 204
     assert statuses <= {200, 404}
 
 

@@ -1,4 +1,4 @@
-"""Things that callers made: whole or not there, never overwritten unseen, and read from hostile bytes without harm."""
+"""Objects of callers: whole or absent, never overwritten by a concurrent change, read safely from hostile bytes."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "data", "thing", most_bytes=10_000)
 
 
-def test_what_was_added_is_read_by_another_store_on_the_same_folder(store: Store, tmp_path: Path) -> None:
+def test_another_store_on_the_same_folder_reads_what_was_added(store: Store, tmp_path: Path) -> None:
     added = store.add({"name": "Straße", "numbers": [1, 2]}, TENSORS)
-    found, tensors = Store(tmp_path / "data", "thing", most_bytes=0).read(added.id)
-    assert (found.id, found.about, found.stamp) == (added.id, added.about, added.stamp)
+    entry_again, tensors = Store(tmp_path / "data", "thing", most_bytes=0).read(added.id)
+    assert (entry_again.id, entry_again.about, entry_again.stamp) == (added.id, added.about, added.stamp)
     for name, tensor in TENSORS.items():
         np.testing.assert_array_equal(tensors[name], tensor)
-    assert [(one.id, one.about) for one in store.list()] == [(added.id, added.about)]
+    assert [(entry.id, entry.about) for entry in store.list()] == [(added.id, added.about)]
 
 
 def test_the_exported_file_is_what_unpacked_reads(store: Store) -> None:
@@ -50,18 +50,18 @@ def test_the_exported_file_is_what_unpacked_reads(store: Store) -> None:
 def test_a_thing_that_was_deleted_is_gone_for_everything(store: Store) -> None:
     added = store.add({}, TENSORS)
     store.delete(added.id)
-    for gone in (store.look, store.read, store.file, store.delete):
+    for method in (store.look, store.read, store.file, store.delete):
         with pytest.raises(NothingStored, match=added.id):
-            gone(added.id)
+            method(added.id)
     with pytest.raises(NothingStored):
         store.replace(added, {}, TENSORS)
     assert store.list() == []
 
 
-@pytest.mark.parametrize("thing", ["", "../../etc/passwd", "0" * 15, "0" * 17, "G" * 16, "0" * 16 + "\n", ".lock"])
-def test_an_id_that_was_never_created_is_unknown(store: Store, thing: str) -> None:
+@pytest.mark.parametrize("name", ["", "../../etc/passwd", "0" * 15, "0" * 17, "G" * 16, "0" * 16 + "\n", ".lock"])
+def test_an_id_that_was_never_created_is_unknown(store: Store, name: str) -> None:
     with pytest.raises(NothingStored):
-        store.look(thing)
+        store.look(name)
 
 
 def test_of_two_changes_that_began_alike_the_second_is_reported(store: Store) -> None:
@@ -111,13 +111,13 @@ def test_foreign_files_in_the_folder_are_passed_over(store: Store) -> None:
     added = store.add({}, TENSORS)
     (store.folder / ("f" * 16 + ".safetensors")).write_bytes(b"no tensors")
     (store.folder / "notes.safetensors").write_bytes(save(TENSORS))
-    os.mkfifo(store.folder / ("e" * 16 + ".safetensors"))  # which nobody ever writes to
+    os.mkfifo(store.folder / ("e" * 16 + ".safetensors"))  # no process ever writes to it
     (store.folder / ("d" * 16 + ".safetensors")).mkdir()
     (store.folder / ("c" * 16 + ".safetensors")).symlink_to("nowhere")
     for foreign in "edc":
         with pytest.raises(NothingStored):
             store.read(foreign * 16)
-    assert [one.id for one in store.list()] == [added.id]
+    assert [entry.id for entry in store.list()] == [added.id]
 
 
 GOOD = pack({"name": "a"}, TENSORS)
@@ -146,11 +146,11 @@ def test_bytes_that_are_no_such_file_are_refused(data: bytes) -> None:
     assert refused.value.hint
 
 
-def test_what_a_killed_writer_left_is_deleted(tmp_path: Path) -> None:
+def test_the_file_of_a_killed_writer_is_deleted(tmp_path: Path) -> None:
     store = Store(tmp_path, "concept", most_bytes=1 << 20)
     assert store.remove_leftovers() == []
     kept = store.add({"name": "cup"}, {})
     left = store.folder / ".0123456789abcdef.safetensors.0123456789ab.part"
     left.write_bytes(b"half")
     assert store.remove_leftovers() == [left.name]
-    assert [one.id for one in store.list()] == [kept.id]
+    assert [entry.id for entry in store.list()] == [kept.id]

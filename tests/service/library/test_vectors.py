@@ -1,4 +1,4 @@
-"""Vectors of many images: in order, once each, and an error names the image that cannot be decoded."""
+"""Vectors of many images: in order, once each; an error names the image that cannot be decoded."""
 
 from __future__ import annotations
 

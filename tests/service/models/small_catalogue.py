@@ -24,7 +24,7 @@ from backbones.loading.published_keys import Shapes
 from heads.sdpose.published_keys import head_keys as pose_keys
 from heads.vpd.published_keys import head_keys as dense_keys
 from service.models.known import PUBLISHED
-from tests.backbones.original_layout import renamed, unet_modules, vae_tensors
+from tests.backbones.original_layout import rename_modules, unet_modules, vae_tensors
 from tests.backbones.small_models import WEIGHTS
 from tests.backbones.small_networks import SD1, SD2, stock_unet
 
@@ -35,12 +35,12 @@ BACKBONES = {"sd15": (SD1 | WIDTHS | {"sample_size": 16}, 1), "sd21": (SD2 | WID
 """U-Net configuration and seed of each backbone."""
 
 KINDS = ("sd15", "vpd-depth", "vpd-segmentation", "vpd-referring", "sd21", "sdpose-body", "diffews")
-"""What a catalogue holds: backbones before what runs on them."""
+"""The models of a catalogue: backbones before the models over them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large a catalogue is.
+    """The sizes of a catalogue's models.
 
     backbones: U-Net configuration and seed, by kind. vae: its configuration's widths and groups. text: entries of the
     text encoder's configuration, by kind. whole: whether heads have the published shapes.
@@ -117,8 +117,8 @@ def build_vae(seed: int, sizes: Sizes = SMALL) -> nn.Module:
 
 def text_config(config: dict[str, Any], sizes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A text encoder's configuration for a U-Net's. sizes: its entries; None for a small one."""
-    given: dict[str, Any] = json.loads((WEIGHTS / "sd1/text_encoder/config.json").read_text())
-    return given | dict(_text(config["cross_attention_dim"], 4, 2) if sizes is None else sizes)
+    values: dict[str, Any] = json.loads((WEIGHTS / "sd1/text_encoder/config.json").read_text())
+    return values | dict(_text(config["cross_attention_dim"], 4, 2) if sizes is None else sizes)
 
 
 def write_backbone(folder: Path, config: dict[str, Any], seed: int, sizes: Sizes = SMALL) -> Path:
@@ -138,7 +138,7 @@ def write_backbone(folder: Path, config: dict[str, Any], seed: int, sizes: Sizes
     return folder
 
 
-def _tuned(tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+def _tune(tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {key: value + 0.02 * torch.randn(value.shape, generator=generator) for key, value in tensors.items()}
 
@@ -167,8 +167,8 @@ def _write_dense(task: str, file: Path, sizes: Sizes) -> Path:
     prefix = "encoder." if task == "depth" else ""
     config, seed = sizes.backbones["sd15"]
     vae = build_vae(seed, sizes).state_dict()
-    unet = _tuned(stock_unet(config, seed).state_dict(), len(task))
-    tensors = renamed(unet, unet_modules(2, ATTENDS), f"{prefix}unet.unet.diffusion_model.")
+    unet = _tune(stock_unet(config, seed).state_dict(), len(task))
+    tensors = rename_modules(unet, unet_modules(2, ATTENDS), f"{prefix}unet.unet.diffusion_model.")
     if task == "depth":
         tensors = {key: value for key, value in tensors.items() if ".diffusion_model.out." not in key}
     encoder = vae_tensors({key: value for key, value in vae.items() if not key.startswith("decoder.")}, depth=2)
@@ -183,7 +183,7 @@ def _write_pose(folder: Path, sizes: Sizes) -> Path:
         (folder / part).mkdir(parents=True)
     config, seed = sizes.backbones["sd21"]
     unet = stock_unet(config | POSE, seed).state_dict()
-    own = _tuned(stock_unet(config, seed).state_dict(), 31)
+    own = _tune(stock_unet(config, seed).state_dict(), 31)
     save_file(unet | own, folder / "unet/diffusion_pytorch_model.safetensors")
     (folder / "unet/config.json").write_text(json.dumps(config | POSE))
     save_file(_head(pose_keys("body"), whole=sizes.whole), folder / "decoder/decoder.safetensors")
@@ -193,7 +193,7 @@ def _write_pose(folder: Path, sizes: Sizes) -> Path:
 
 def _write_few_shot(folder: Path, sizes: Sizes) -> Path:
     config, seed = sizes.backbones["sd21"]
-    unet = _tuned(stock_unet(config, seed).state_dict(), 41)
+    unet = _tune(stock_unet(config, seed).state_dict(), 41)
     convolution, bias = unet["conv_in.weight"], unet["conv_in.bias"].clone()
     unet |= {"conv_in_ref.weight": torch.cat([convolution, convolution], 1) / 2, "conv_in_ref.bias": bias}
     (folder / "unet").mkdir(parents=True)

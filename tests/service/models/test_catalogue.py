@@ -1,4 +1,4 @@
-"""What a server can serve: what was added, what the settings name, and what ships."""
+"""The models that a server can serve: added ones, those of the settings, and shipped ones."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def models_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def settings_of(folder: Path, **given: Any) -> Settings:
-    return load_settings(models_folder=folder, **given)
+def settings_of(folder: Path, **changes: Any) -> Settings:
+    return load_settings(models_folder=folder, **changes)
 
 
 def rows(settings: Settings) -> list[tuple[str, str, str]]:
@@ -67,7 +67,7 @@ def test_names_narrow_and_order_it(models_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "words"),
+    ("changes", "error", "words"),
     [
         ({"models": "sd99"}, ModelNotFound, "sd99"),
         ({"models": "vpd-depth"}, InvalidInput, "needs a backbone of the kind sd15"),
@@ -75,14 +75,14 @@ def test_names_narrow_and_order_it(models_folder: Path) -> None:
     ],
 )
 def test_names_that_cannot_be_served_are_refused(
-    models_folder: Path, given: dict[str, Any], error: type[Exception], words: str
+    models_folder: Path, changes: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        build_catalogue(settings_of(models_folder, **given))
+        build_catalogue(settings_of(models_folder, **changes))
 
 
 @pytest.mark.parametrize(
-    "given",
+    "changes",
     [
         {"backbone": "pocket"},
         {"heads": {"depth": "a.safetensors"}},
@@ -90,8 +90,8 @@ def test_names_that_cannot_be_served_are_refused(
         {"few_shot": {"weights": "folder"}},
     ],
 )
-def test_settings_that_name_weights_serve_one_backbone(models_folder: Path, given: dict[str, Any]) -> None:
-    assert rows(settings_of(models_folder, **given)) == [("pocket", "", "pocket")]
+def test_settings_that_name_weights_serve_one_backbone(models_folder: Path, changes: dict[str, Any]) -> None:
+    assert rows(settings_of(models_folder, **changes)) == [("pocket", "", "pocket")]
 
 
 def spec_of(settings: Settings, name: str) -> ModelSpec:
@@ -158,7 +158,7 @@ def test_tables_that_describe_no_model_are_refused(
         build_catalogue(settings_of(models_folder, model_tables=tables))
 
 
-def test_what_the_settings_name_is_needed_with_its_backbone(models_folder: Path) -> None:
+def test_models_that_the_settings_name_are_needed_with_their_backbones(models_folder: Path) -> None:
     assert names_in(settings_of(models_folder)) == frozenset()
     tables = [{"id": "second", "source": "vpd-depth"}]
     assert names_in(settings_of(models_folder, model_tables=tables)) == {"vpd-depth", "sd15"}

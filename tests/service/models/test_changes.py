@@ -1,4 +1,4 @@
-"""A bell for coroutines that wait for each other."""
+"""A signal for coroutines that wait for each other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 from service.models.changes import Changes
 
 
-def test_everybody_who_waits_is_woken() -> None:
+def test_every_waiting_task_is_woken() -> None:
     async def run() -> list[str]:
         changes, woken = Changes(), []
 
@@ -25,5 +25,5 @@ def test_everybody_who_waits_is_woken() -> None:
     assert sorted(asyncio.run(run())) == ["a", "b"]
 
 
-def test_nobody_waits_for_ever() -> None:
+def test_no_task_waits_for_ever() -> None:
     asyncio.run(Changes().wait(0.0))

@@ -1,4 +1,4 @@
-"""Weights in host memory: within a budget, as they were, and not twice."""
+"""Weights in host memory: within a budget, unchanged, and only once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from service.models.loading import OpenHeads
 from service.settings.loader import load_settings
 
 
-def held(size: int, opened: Any = None, revision: str = "one") -> HeldModel:
+def make_held_model(size: int, opened: Any = None, revision: str = "one") -> HeldModel:
     return HeldModel(opened, {}, revision, size, HOST)
 
 
-def test_the_one_that_left_first_goes_first_and_what_is_too_large_is_not_kept() -> None:
+def test_the_oldest_copy_is_evicted_first_and_too_large_a_copy_is_not_kept() -> None:
     memory = HostMemory(100)
     for name, size in (("a", 40), ("b", 50), ("too large", 101), ("c", 30)):
-        memory.keep(name, held(size))
+        memory.keep(name, make_held_model(size))
     assert {name: memory.bytes_of(name) for name in ("a", "b", "too large", "c")} == {
         "a": 0, "b": 50, "too large": 0, "c": 30,
     }  # fmt: skip
@@ -35,9 +35,9 @@ def test_the_one_that_left_first_goes_first_and_what_is_too_large_is_not_kept() 
 
 def test_a_model_over_other_weights_than_it_was_opened_over_is_not_taken() -> None:
     memory = HostMemory(100)
-    memory.keep("a", held(1, revision="old"))
+    memory.keep("a", make_held_model(1, revision="old"))
     assert memory.take("a", "new") is None
-    memory.keep("a", held(1, revision="new"))
+    memory.keep("a", make_held_model(1, revision="new"))
     assert memory.take("a", "new") is not None
 
 
@@ -71,8 +71,8 @@ def test_a_copy_that_is_under_way_is_waited_for_and_a_failed_one_is_forgotten() 
         memory = HostMemory(100)
         loop = asyncio.get_running_loop()
         for name in ("good", "bad"):
-            memory.keep(name, one := held(1))
-            one.moving = loop.create_future()
+            memory.keep(name, entry := make_held_model(1))
+            entry.moving = loop.create_future()
         memory._held["good"].moving.set_result(None)  # type: ignore[union-attr]
         memory._held["bad"].moving.set_exception(RuntimeError("no memory"))  # type: ignore[union-attr]
         await memory.settle()

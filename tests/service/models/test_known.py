@@ -1,4 +1,4 @@
-"""Every published model is declared with all that `diffsight models add` does with it."""
+"""The declaration of every published model has what `diffsight models add` needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From settings to heads: opened once, missing if there are no weights, refused where they do not fit."""
+"""From settings to heads: opened once, missing without weights, refused if the weights do not fit."""
 
 from __future__ import annotations
 

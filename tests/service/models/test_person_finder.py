@@ -1,4 +1,4 @@
-"""Persons as parts of a segmentation: boxes, scores, and what is too small or too unsure."""
+"""Persons as parts of a segmentation: boxes, scores, and parts that are too small or too uncertain."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from service.models.slots import networks_in
 def test_each_connected_part_of_the_class_is_a_box_and_the_surest_is_first() -> None:
     classes = np.zeros((40, 60), dtype=np.uint16)
     probabilities = np.full((40, 60), 0.9, dtype=np.float32)
-    classes[5:25, 4:14], probabilities[5:25, 4:14] = 1, 0.6  # unsure
+    classes[5:25, 4:14], probabilities[5:25, 4:14] = 1, 0.6  # too uncertain
     classes[10:30, 40:52] = 1
     classes[30:34, 20:24] = 2  # of another class
-    classes[0, 59] = 1  # a speck
-    found = ClassMap(classes, ("floor", "person", "cube"), np.zeros((3, 3), np.uint8), probabilities)
-    boxes, scores = boxes_of_parts(found, "person", 0.3)
+    classes[0, 59] = 1  # too small
+    class_map = ClassMap(classes, ("floor", "person", "cube"), np.zeros((3, 3), np.uint8), probabilities)
+    boxes, scores = boxes_of_parts(class_map, "person", 0.3)
     assert boxes.tolist() == [[40, 10, 12, 20], [4, 5, 10, 20]]
     np.testing.assert_allclose(scores, [0.9, 0.6], atol=1e-6)
-    assert len(boxes_of_parts(found, "person", 0.7)[0]) == 1
+    assert len(boxes_of_parts(class_map, "person", 0.7)[0]) == 1
 
 
 def test_the_network_of_a_detector_leaves_and_counts_with_its_pose_head() -> None:
@@ -34,7 +34,7 @@ def test_the_network_of_a_detector_leaves_and_counts_with_its_pose_head() -> Non
     assert list(networks_in(finder)) == [network]
 
 
-def test_nobody_is_an_empty_list() -> None:
+def test_without_persons_the_boxes_are_an_empty_list() -> None:
     nothing = ClassMap(
         np.zeros((8, 8), np.uint16), ("floor", "person"), np.zeros((2, 3), np.uint8), np.ones((8, 8), np.float32)
     )

@@ -1,4 +1,4 @@
-"""Sizes before anything is loaded, and what fits together."""
+"""Sizes before a load, and which models fit together."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ models = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 100)), max_size=8)
 
 @settings(deadline=None, derandomize=True)
 @given(models, st.integers(0, 400))
-def test_what_fits_stays_in_the_budget_and_has_its_backbone(sizes: list[tuple[int, int]], memory: int) -> None:
+def test_planned_models_stay_in_the_budget_and_have_their_backbones(sizes: list[tuple[int, int]], memory: int) -> None:
     backbones = [PlannedModel(f"b{number}", "", f"b{number}", {"float32": 50, "half": 25}) for number in range(3)]
     tasks = [PlannedModel(f"t{index}", "depth", f"b{of}", {"float32": 2 * size, "half": size})
              for index, (of, size) in enumerate(sizes)]  # fmt: skip

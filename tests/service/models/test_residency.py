@@ -1,4 +1,4 @@
-"""Which models leave for another: whatever the mixture."""
+"""Which models are evicted for another, for any mixture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mixtures(draw: st.DrawFn) -> list[Resident]:
 
 
 @given(mixtures(), st.integers(0, 40), st.integers(0, 80))
-def test_what_leaves_may_leave_and_makes_room(loaded: list[Resident], needed: int, budget: int) -> None:
+def test_evicted_models_are_evictable_and_make_room(loaded: list[Resident], needed: int, budget: int) -> None:
     by_id = {model.id: model for model in loaded}
     chosen = choose_evictions(loaded, needed, budget)
     if chosen is None:

@@ -1,4 +1,4 @@
-"""Who leaves for a model, and what never fits."""
+"""Which models are evicted for another, and which model never fits."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ def slots_of(**sizes: int) -> dict[str, Slot]:
     return slots
 
 
-def incoming(slots: dict[str, Slot], size: int) -> Slot:
+def add_incoming(slots: dict[str, Slot], size: int) -> Slot:
     slots["new"] = Slot(ModelSpec("new", "", "new"), bytes=size)
     return slots["new"]
 
 
 def test_idle_models_leave_least_recently_used_first() -> None:
     slots = slots_of(a=10, b=10, c=10)
-    assert choose_room(slots, incoming(slots, 15), 35, now=100.0) == Room(("a",))
+    assert choose_room(slots, add_incoming(slots, 15), 35, now=100.0) == Room(("a",))
     assert choose_room(slots, slots["new"], 45, now=100.0) == Room(())
     slots["a"].users = 1
     assert choose_room(slots, slots["new"], 35, now=100.0) == Room(("b",))
 
 
-def test_busy_ones_take_no_new_users_once_they_were_there_for_as_long_as_their_load_took() -> None:
+def test_a_busy_model_takes_no_new_users_after_the_time_that_its_load_took() -> None:
     slots = slots_of(a=10, b=10)
-    new = incoming(slots, 10)
+    new = add_incoming(slots, 10)
     for name in ("a", "b"):
         slots[name].users = 1
     assert choose_room(slots, new, 20, now=4.0) == Room(None)
     assert choose_room(slots, new, 20, now=6.0) == Room(None, ("a",))
 
 
-def test_what_is_being_read_counts() -> None:
+def test_a_model_that_is_being_read_counts() -> None:
     slots = slots_of(a=10)
     slots["coming"] = Slot(ModelSpec("coming", "", "coming"), bytes=10, state="LOADING", reading=True)
-    assert choose_room(slots, incoming(slots, 10), 20, now=9.0) == Room(("a",))
+    assert choose_room(slots, add_incoming(slots, 10), 20, now=9.0) == Room(("a",))
 
 
 def test_a_model_that_never_fits_beside_what_is_pinned_is_refused() -> None:
     slots = slots_of(a=10)
     slots["a"].spec = ModelSpec("a", "", "a", pinned=True)
-    new = incoming(slots, 11)
+    new = add_incoming(slots, 11)
     check_fits_ever(slots, new, 21)
     with pytest.raises(InvalidInput, match="21 with the models that must stay"):
         check_fits_ever(slots, new, 20)

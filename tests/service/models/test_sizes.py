@@ -1,4 +1,4 @@
-"""How much memory models take, before and after they are read."""
+"""Memory of models, before and after they are read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.settings.loader import load_settings
 from tests.conftest import WITHOUT_HEADS
 
 
-def test_headers_tell_the_size_in_the_number_type_that_is_served(tmp_path: Path) -> None:
+def test_headers_give_the_size_in_the_number_type_that_is_served(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(3, 5), "b": torch.zeros(2, dtype=torch.float16)}, tmp_path / "one.safetensors")
     assert bytes_of_file(tmp_path / "one.safetensors", torch.float32) == 4 * 17
     assert bytes_of_file(tmp_path / "one.safetensors", torch.float16) == 2 * 17
@@ -46,9 +46,9 @@ def test_a_backbone_is_expected_by_its_folder_and_nothing_of_what_is_not_here() 
 
 
 def test_memory_that_several_share_counts_for_the_first() -> None:
-    one, other = nn.Linear(4, 4), nn.Linear(4, 4)
-    other.weight.data = one.weight.data
-    assert bytes_by_owner([("a", one), ("b", other)]) == {"a": 80, "b": 16}
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    second.weight.data = first.weight.data
+    assert bytes_by_owner([("a", first), ("b", second)]) == {"a": 80, "b": 16}
 
 
 def test_the_budget_leaves_room_for_batches() -> None:

@@ -1,4 +1,4 @@
-"""One model of the catalogue: what it serves before and after it is read, and what it takes."""
+"""One model of the catalogue: its tasks before and after it is read, and its memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fill(slot: Slot, source: str) -> None:
     install(slot, slot, heads, ())
 
 
-def test_what_a_backbone_serves_is_a_guess_until_it_is_read() -> None:
+def test_the_tasks_of_a_backbone_are_a_guess_until_it_is_read() -> None:
     slot = slot_of(str(WITHOUT_HEADS))
     assert (slot.may_serve(features.TASK), slot.may_serve(depth.TASK)) == (True, False)
     assert slot_of("pocket").may_serve(depth.TASK)
@@ -38,7 +38,7 @@ def test_a_model_of_a_task_serves_that_task_alone() -> None:
     assert (slot.may_serve(depth.TASK), slot.may_serve(features.TASK)) == (True, False)
 
 
-def test_who_may_leave_depends_on_who_uses_it() -> None:
+def test_a_model_may_leave_if_no_request_uses_it() -> None:
     slot = slot_of("pocket")
     slot.state = "READY"
     assert slot.may_leave()

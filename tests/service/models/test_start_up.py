@@ -1,4 +1,4 @@
-"""What a server does once for each model that it loads."""
+"""The steps of a server for each model that it loads."""
 
 from __future__ import annotations
 

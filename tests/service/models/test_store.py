@@ -1,4 +1,4 @@
-"""The models of a server: not there before the start, warm after it, and gone for good after the end."""
+"""The models of a server: absent before the start, warm after it, released after the end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_store_is_ready_from_its_start_to_its_end() -> None:
     assert reported == [None]
     loaded = store.get_open(depth.TASK)
     assert loaded.backbone.name == store.backbone.name
-    assert [one.task.name for one in store.list_open()] == ["depth"]
+    assert [model.task.name for model in store.list_open()] == ["depth"]
     store.stop()
     for call in (store.check_live, store.list_open):
         with pytest.raises(NotReady, match="stopping"):

@@ -1,4 +1,4 @@
-"""Several images of a foreign request through a task that takes one, and what is refused before any work."""
+"""Several images of a foreign request through a task for one image, and requests that are refused at once."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_images_of_a_request_are_answered_in_their_order(server: Server, png
     images = [png, IMAGE.read_bytes(), png]
     body = {"image": [{"type": "base64", "value": base64.b64encode(image).decode()} for image in images]}
     together = server.client.post("/roboflow/infer/semantic_segmentation", json=body).json()
-    assert [one["image"]["width"] for one in together] == [40, 128, 40]
+    assert [answer["image"]["width"] for answer in together] == [40, 128, 40]
     alone = server.client.post("/roboflow/infer/semantic_segmentation", json={"image": body["image"][1]}).json()
     assert together[1]["predictions"]["segmentation_mask"] == alone["predictions"]["segmentation_mask"]
 

@@ -1,4 +1,4 @@
-"""/hf as the client does not show it: forms of bodies, values that are refused, models by name."""
+"""/hf beyond the calls of the client: forms of bodies, values that are refused, models by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text(png: bytes) -> str:
 
 @pytest.mark.parametrize("content_type", ["image/png", "application/json", "application/octet-stream", ""])
 def test_an_image_by_itself_is_read_whatever_it_is_called(server: Server, png: bytes, content_type: str) -> None:
-    """The client calls bytes whose kind it does not know `application/json`."""
+    """The client sends bytes of an unknown type as `application/json`."""
     headers = {"Content-Type": content_type} if content_type else {}
     answer = server.client.post(SEGMENTATION, content=png, headers=headers)
     assert answer.status_code == 200, answer.text
@@ -30,9 +30,9 @@ def test_an_image_by_itself_is_read_whatever_it_is_called(server: Server, png: b
 
 def test_a_threshold_leaves_segments_out(server: Server, text: str) -> None:
     everything = server.client.post(SEGMENTATION, json={"inputs": text}).json()
-    least = sorted(one["score"] for one in everything)[-1]
+    least = sorted(segment["score"] for segment in everything)[-1]
     kept = server.client.post(SEGMENTATION, json={"inputs": text, "parameters": {"threshold": least}}).json()
-    assert [item["score"] for item in kept] == [one["score"] for one in everything if one["score"] >= least]
+    assert [item["score"] for item in kept] == [segment["score"] for segment in everything if segment["score"] >= least]
 
 
 def test_labels_may_come_in_one_text_and_with_a_template() -> None:
@@ -74,7 +74,7 @@ def test_the_health_of_a_pipeline_is_that_of_its_task(server: Server) -> None:
         ("/hf/text-generation", {}, 404, "Not Found"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_reason(
+def test_an_invalid_request_is_refused_with_the_reason(
     server: Server, text: str, path: str, body: dict[str, Any], status: int, reason: str
 ) -> None:
     refused = server.client.post(path, json={"inputs": text, **body})

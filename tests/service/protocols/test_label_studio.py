@@ -1,4 +1,4 @@
-"""The ML backend of Label Studio on real servers: what a project may ask for, and where its images come from."""
+"""The ML backend of Label Studio on real servers: the projects that it fills, and the places of their images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.protocols.label_studio_project import prepare_controls, read_contro
 from service.settings.loader import load_settings
 from tests.conftest import WITHOUT_HEADS, Server, StartServer, running_server
 from tests.heads.sdpose.test_pose import BOXES, POSE, PUBLISHED
-from tests.service.jobs.formats.finished_jobs import unpacked_brush
+from tests.service.jobs.formats.finished_jobs import unpack_brush
 from tests.service.library.test_few_shot import picture, supports
 
 TOKEN = "legacy-token"
@@ -42,7 +42,7 @@ ORIGINS = ("prediction", "prediction-changed")
 
 @contextmanager
 def label_studio(png: bytes) -> Iterator[str]:
-    """A server that gives one picture as Label Studio does: to its tokens only."""
+    """A server that sends one picture as Label Studio does: only for its tokens."""
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -63,7 +63,7 @@ def label_studio(png: bytes) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -83,9 +83,9 @@ def studio(png: bytes) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def poses(studio: str) -> Iterator[Server]:
-    given: dict[str, Any] = {"label_studio": {"url": studio, "api_key": TOKEN}}
-    with running_server(backbone=str(PUBLISHED), pose=POSE, **given) as running:
+def pose_server(studio: str) -> Iterator[Server]:
+    settings: dict[str, Any] = {"label_studio": {"url": studio, "api_key": TOKEN}}
+    with running_server(backbone=str(PUBLISHED), pose=POSE, **settings) as running:
         assert running.state.models.failure is None
         yield running
 
@@ -99,19 +99,19 @@ def predict(server: Server, config: str, *images: Any, **more: Any) -> Any:
     return server.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": config, **more})
 
 
-def test_it_is_up_and_takes_a_project(poses: Server) -> None:
+def test_the_ml_backend_is_up_and_accepts_a_project(pose_server: Server) -> None:
     for path in ("/label-studio/health", "/label-studio/"):
-        assert poses.client.get(path).json() == {"status": "UP", "model_class": "diffsight"}
+        assert pose_server.client.get(path).json() == {"status": "UP", "model_class": "diffsight"}
     sent = {"project": "12.17", "schema": NAMED, "hostname": "http://x", "access_token": "t", "extra_params": None}
-    answer = poses.client.post("/label-studio/setup", json=sent)
+    answer = pose_server.client.post("/label-studio/setup", json=sent)
     assert answer.status_code == 200, answer.text
     assert answer.json()["model_version"].split()[2] == "pose"
-    assert poses.client.post("/label-studio/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
-    assert poses.client.get("/label-studio/metrics").json() == {}
+    assert pose_server.client.post("/label-studio/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
+    assert pose_server.client.get("/label-studio/metrics").json() == {}
 
 
-def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None:
-    pose = poses.client.post("/v1/pose", files={"image": png}).json()
+def test_points_come_under_the_projects_names(pose_server: Server, png: bytes) -> None:
+    pose = pose_server.client.post("/v1/pose", files={"image": png}).json()
     person = pose["persons"][0]
     expected = {
         pose["names"][at]: (100 * x / 40, 100 * y / 30)
@@ -119,7 +119,7 @@ def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None
         if person["keypoint_scores"][at] >= 0.3 and 0 <= x <= 40 and 0 <= y <= 30
     }
     everything = "".join(f'<Label value="{name}"/>' for name in pose["names"])
-    (answer,) = predict(poses, KEYPOINTS.format(labels=everything), uri(png)).json()["results"]
+    (answer,) = predict(pose_server, KEYPOINTS.format(labels=everything), uri(png)).json()["results"]
     box, *points = answer["result"]
     assert (box["from_name"], box["to_name"], box["type"]) == ("points_bbox", "picture", "rectanglelabels")
     assert box["value"]["rectanglelabels"] == ["human"]
@@ -127,7 +127,7 @@ def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None
     assert {point["from_name"] for point in points} == {"points"}
     assert {point["parentID"] for point in points} == {box["id"]}
     assert {point["value"]["keypointlabels"][0] for point in points} == expected.keys()
-    # Weights are random: a point may sit on a peak that is no peak, so most are compared, not all.
+    # Weights are random: some maps have no clear peak, so most points are compared, not all.
     near = [
         (point["value"]["x"], point["value"]["y"])
         == pytest.approx(expected[point["value"]["keypointlabels"][0]], abs=0.1)
@@ -136,10 +136,10 @@ def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None
     assert sum(near) >= 0.9 * len(near)
 
 
-def test_labels_choose_points_by_name_or_by_index(poses: Server, png: bytes) -> None:
+def test_labels_choose_points_by_name_or_by_index(pose_server: Server, png: bytes) -> None:
     for config, labels in ((NAMED, {"nose", "left_wrist"}), (INDEXED, {"Nase", "Hand"})):
-        (answer,) = predict(poses, config, uri(png)).json()["results"]
-        points = [one for one in answer["result"] if one["type"] == "keypointlabels"]
+        (answer,) = predict(pose_server, config, uri(png)).json()["results"]
+        points = [region for region in answer["result"] if region["type"] == "keypointlabels"]
         assert {point["value"]["keypointlabels"][0] for point in points} <= labels
 
 
@@ -152,7 +152,7 @@ def rectangle(name: str, box: list[float], **more: Any) -> dict[str, Any]:
 
 
 def draw(server: Server, png: bytes, *regions: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-    """What comes back for regions that are drawn by automatic annotation."""
+    """The answer to regions that are drawn for automatic annotation."""
     task = {"id": 1, "data": {"photo": uri(png)}, **more}
     sent = {"tasks": [task], "label_config": NAMED, "params": {"login": None, "context": {"result": list(regions)}}}
     (answer,) = server.client.post("/label-studio/predict", json=sent).json()["results"]
@@ -161,13 +161,13 @@ def draw(server: Server, png: bytes, *regions: dict[str, Any], **more: Any) -> l
     return result
 
 
-def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
+def test_drawn_rectangles_are_the_persons(pose_server: Server, png: bytes) -> None:
     drawn = rectangle("aB3", BOXES[0])
-    box, *points = draw(poses, png, drawn)
+    box, *points = draw(pose_server, png, drawn)
     # It stays, or Label Studio would throw it away with its suggestions; and it is known again in the next context.
     assert box == drawn | {"origin": "prediction-changed"}
-    assert draw(poses, png, box) == [box]
-    alone = poses.client.post("/v1/pose", json={"image": uri(png), "boxes": [BOXES[0]]}).json()
+    assert draw(pose_server, png, box) == [box]
+    alone = pose_server.client.post("/v1/pose", json={"image": uri(png), "boxes": [BOXES[0]]}).json()
     places = dict(zip(alone["names"], alone["persons"][0]["keypoints"], strict=True))
     seen = dict(zip(alone["names"], alone["persons"][0]["keypoint_scores"], strict=True))
     inside = {name for name, (px, py) in places.items() if seen[name] >= 0.3 and 0 <= px <= 40 and 0 <= py <= 30} & {
@@ -179,48 +179,48 @@ def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
     assert {point["parentID"] for point in points} == {"aB3"}
     assert {point["id"] for point in points} == {f"aB3-kp-{alone['names'].index(name)}" for name in inside}
     broken = {"context": {"result": [drawn | {"value": {"x": 1, "rectanglelabels": ["human"]}}]}}
-    assert predict(poses, NAMED, uri(png), params=broken).json()["field"] == "params"
+    assert predict(pose_server, NAMED, uri(png), params=broken).json()["field"] == "params"
 
 
-def test_a_second_person_leaves_the_first_as_it_was_corrected(poses: Server, png: bytes) -> None:
+def test_a_second_person_leaves_the_first_as_it_was_corrected(pose_server: Server, png: bytes) -> None:
     first, second = rectangle("first", BOXES[0]), rectangle("second", [5.0, 5.0, 20.0, 20.0])
-    _, *points = draw(poses, png, first)
+    _, *points = draw(pose_server, png, first)
     corrected = [point | {"value": point["value"] | {"x": 1.0}} for point in points]
     for sent in (
-        draw(poses, png, first, *corrected, second),
-        draw(poses, png, first, second, drafts=[{"id": 1, "result": [first, *corrected]}], predictions=[3]),
-        draw(poses, png, first, second, annotations=[{"result": corrected}, {"result": None}]),
+        draw(pose_server, png, first, *corrected, second),
+        draw(pose_server, png, first, second, drafts=[{"id": 1, "result": [first, *corrected]}], predictions=[3]),
+        draw(pose_server, png, first, second, annotations=[{"result": corrected}, {"result": None}]),
     ):
-        assert [one["id"] for one in sent if one["type"] == "rectanglelabels"] == ["first", "second"]
-        others = [one for one in sent if one["type"] == "keypointlabels"]
+        assert [region["id"] for region in sent if region["type"] == "rectanglelabels"] == ["first", "second"]
+        others = [region for region in sent if region["type"] == "keypointlabels"]
         assert others
-        assert {one["parentID"] for one in others} == {"second"}
-        assert not {one["id"] for one in others} & {one["id"] for one in points}
+        assert {region["parentID"] for region in others} == {"second"}
+        assert not {region["id"] for region in others} & {region["id"] for region in points}
 
 
-def test_predicted_rectangles_keep_the_points_that_they_have(poses: Server, png: bytes) -> None:
+def test_predicted_rectangles_keep_the_points_that_they_have(pose_server: Server, png: bytes) -> None:
     predicted = [rectangle(f"bbox-{at}", BOXES[0], origin=origin) for at, origin in enumerate(ORIGINS)]
     drawn = rectangle("mine", BOXES[0])
-    *boxes, point, _ = draw(poses, png, *predicted, drawn)
+    *boxes, point, _ = draw(pose_server, png, *predicted, drawn)
     assert boxes == [*predicted, drawn | {"origin": "prediction-changed"}]
     assert point["parentID"] == "mine"
 
 
-def test_other_rectangles_are_no_persons_and_nothing_drawn_is_nothing_found(poses: Server, png: bytes) -> None:
+def test_other_rectangles_are_no_persons_and_nothing_drawn_is_nothing_found(pose_server: Server, png: bytes) -> None:
     car = rectangle("car", BOXES[0], from_name="other")
     car["value"]["rectanglelabels"] = ["car"]
-    assert draw(poses, png, car) == []
+    assert draw(pose_server, png, car) == []
     cat = rectangle("cat", BOXES[0])
     cat["value"]["rectanglelabels"] = ["cat"]
-    assert draw(poses, png, cat) == [cat]  # not answered, so still as it was drawn
-    assert draw(poses, png) == []
+    assert draw(pose_server, png, cat) == [cat]  # not answered, so still as it was drawn
+    assert draw(pose_server, png) == []
 
 
-def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, check_problem: Any) -> None:
-    (sent,) = predict(poses, NAMED, uri(png)).json()["results"]
+def test_images_lie_in_label_studio(pose_server: Server, studio: str, png: bytes, check_problem: Any) -> None:
+    (sent,) = predict(pose_server, NAMED, uri(png)).json()["results"]
     for address in ("/data/upload/1/a.png", f"{studio}/data/upload/1/a.png"):
-        (answer,) = predict(poses, NAMED, address).json()["results"]
-        assert [one["id"] for one in answer["result"]] == [one["id"] for one in sent["result"]]
+        (answer,) = predict(pose_server, NAMED, address).json()["results"]
+        assert [region["id"] for region in answer["result"]] == [region["id"] for region in sent["result"]]
     wrong: tuple[Any, ...] = (
         "/nothing",
         "//nothing",
@@ -233,34 +233,34 @@ def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, chec
         "x",
     )
     for other in wrong:
-        problem = check_problem(predict(poses, NAMED, other), 422, "invalid-input")
+        problem = check_problem(predict(pose_server, NAMED, other), 422, "invalid-input")
         assert problem["field"] == "tasks"
         assert "the inside" not in str(problem)
 
 
-def test_one_broken_image_fails_alone_among_others(poses: Server, png: bytes) -> None:
-    good, broken = predict(poses, NAMED, uri(png), uri(b"no image")).json()["results"]
+def test_one_broken_image_fails_alone_among_others(pose_server: Server, png: bytes) -> None:
+    good, broken = predict(pose_server, NAMED, uri(png), uri(b"no image")).json()["results"]
     assert good["result"]
     assert broken.keys() == {"error"}  # with a `result`, Label Studio would keep an empty prediction for good
 
 
-def test_images_that_all_fail_are_a_problem(poses: Server, check_problem: Any) -> None:
-    problem = check_problem(predict(poses, NAMED, "/data/no.png", "/data/no.png"), 422, "invalid-input")
+def test_images_that_all_fail_are_a_problem(pose_server: Server, check_problem: Any) -> None:
+    problem = check_problem(predict(pose_server, NAMED, "/data/no.png", "/data/no.png"), 422, "invalid-input")
     assert "404" in problem["detail"]
 
 
-def test_a_thousand_tasks_are_read_with_all_that_label_studio_sends_of_them(poses: Server, png: bytes) -> None:
+def test_a_thousand_tasks_are_read_with_all_that_label_studio_sends_of_them(pose_server: Server, png: bytes) -> None:
     facts = {f"fact_{at}": "2026-11-30T06:17:20.158Z" for at in range(10)}
     tasks = [{"id": at, "data": {"photo": uri(png) if at == 0 else "nowhere.png"}, **facts} for at in range(1_100)]
-    answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
+    answer = pose_server.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
     assert answer.status_code == 200, answer.text[:500]
     assert [at for at, result in enumerate(answer.json()["results"]) if "result" in result] == [0]
     tasks = [{"data": {}}] * 10_001
-    answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
+    answer = pose_server.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
     assert (answer.status_code, answer.json()["field"]) == (422, "tasks")
 
 
-def test_what_is_not_done_in_time_is_left_for_the_next_call() -> None:
+def test_work_that_is_not_done_in_time_is_left_for_the_next_call() -> None:
     async def ready(value: int) -> int:
         return value
 
@@ -268,28 +268,30 @@ def test_what_is_not_done_in_time_is_left_for_the_next_call() -> None:
         await asyncio.Event().wait()
         return 0
 
-    async def broken() -> int:
+    async def fail() -> int:
         raise ValueError("out of order")
 
     async def finish(*work: Coroutine[Any, Any, int]) -> list[int | None]:
-        return await finish_until([asyncio.create_task(one) for one in work], asyncio.get_running_loop().time())
+        return await finish_until(
+            [asyncio.create_task(coroutine) for coroutine in work], asyncio.get_running_loop().time()
+        )
 
     assert asyncio.run(finish()) == []
     assert asyncio.run(finish(ready(1), never(), ready(3))) == [1, None, 3]
     with pytest.raises(ValueError, match="out of order"):
-        asyncio.run(finish(never(), broken()))
+        asyncio.run(finish(never(), fail()))
 
 
-def test_the_version_changes_with_parameters_and_labels(poses: Server) -> None:
+def test_the_version_changes_with_parameters_and_labels(pose_server: Server) -> None:
     def version(config: str, **settings: Any) -> str:
         async def compute() -> str:
-            async with prepare_controls(read_controls(config), poses.state) as fillings:
+            async with prepare_controls(read_controls(config), pose_server.state) as fillings:
                 fields = {"options": fillings[0].work.options.model_copy(update=settings)}
                 return version_of([replace(fillings[0], work=replace(fillings[0].work, **fields))])
 
         return asyncio.run(compute())
 
-    same = poses.client.post("/label-studio/setup", json={"schema": NAMED}).json()["model_version"]
+    same = pose_server.client.post("/label-studio/setup", json={"schema": NAMED}).json()["model_version"]
     assert version(NAMED) == same
     assert len({same, version(NAMED, keypoint_threshold=0.31), version(INDEXED)}) == 3
 
@@ -352,10 +354,12 @@ def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
         '<!DOCTYPE x [<!ENTITY a "b">]><View/>',
     ],
 )
-def test_a_project_that_cannot_be_filled_is_refused(poses: Server, png: bytes, config: str, check_problem: Any) -> None:
+def test_a_project_that_cannot_be_filled_is_refused(
+    pose_server: Server, png: bytes, config: str, check_problem: Any
+) -> None:
     for response in (
-        poses.client.post("/label-studio/setup", json={"schema": config}),
-        predict(poses, config, uri(png)),
+        pose_server.client.post("/label-studio/setup", json={"schema": config}),
+        predict(pose_server, config, uri(png)),
     ):
         assert check_problem(response, 422, "invalid-input")["field"] == "label_config"
 
@@ -379,19 +383,19 @@ def test_brushes_are_concepts_classes_and_expressions(
     made = server.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
     image = picture(3)
     classes = server.client.post("/v1/segmentation", files={"image": image}).json()
-    present = max(classes["segments"], key=lambda one: one["area"])
+    present = max(classes["segments"], key=lambda item: item["area"])
     labels = ["square", present["name"], "a two"]
     inside = "".join(f'<Label value="{label}"/>' for label in labels)
     config = f'<View><Image name="i" value="$image"/><BrushLabels name="b" toName="i">{inside}</BrushLabels></View>'
     setup = server.client.post("/label-studio/setup", json={"schema": config}).json()
     assert setup["model_version"].split()[2] == "few-shot+segmentation+referring"
     (answer,) = predict(server, config, uri(image)).json()["results"]
-    found = {one["value"]["brushlabels"][0]: one for one in answer["result"]}
-    assert {"square", present["name"]} <= found.keys() <= set(labels)
+    regions = {item["value"]["brushlabels"][0]: item for item in answer["result"]}
+    assert {"square", present["name"]} <= regions.keys() <= set(labels)
     route = "/v1/segmentation/few-shot"
     alone = server.client.post(route, files={"image": image}, data={"concepts": made["id"]}).json()
     for name, concept in (("square", alone["concepts"][0]["mask"]), (present["name"], present)):
         expected = decode_rle(Rle(**concept["rle"]))
-        pixels = unpacked_brush(found[name]["value"]["rle"]).reshape(*expected.shape, 4)[..., 3] > 0
+        pixels = unpack_brush(regions[name]["value"]["rle"]).reshape(*expected.shape, 4)[..., 3] > 0
         assert (pixels != expected).mean() < 0.005
-        assert np.array_equal(pixels.shape, (found[name]["original_height"], found[name]["original_width"]))
+        assert np.array_equal(pixels.shape, (regions[name]["original_height"], regions[name]["original_width"]))

@@ -1,4 +1,4 @@
-"""Images of Label Studio's tasks: where they may lie, and where Label Studio sends on to."""
+"""Images of Label Studio's tasks: their places, and Label Studio's redirects."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_names_with_blanks_and_umlauts_are_encoded() -> None:
 
 @contextmanager
 def studio(locations: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """A Label Studio that sends on from these paths; its address, and the paths requested with its token."""
+    """A Label Studio that redirects from these paths; its address, and the paths requested with its token."""
     paths: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -71,8 +71,8 @@ def studio(locations: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
         server.server_close()
 
 
-class Fetched:
-    """What fetches images by address; it gives the address back."""
+class FetcherOfAddresses:
+    """A stand-in for the fetcher of images; it returns the address."""
 
     async def fetch(self, url: ImageUrl, *, field: str, most_bytes: int) -> bytes:
         return url.text.encode()
@@ -80,7 +80,7 @@ class Fetched:
 
 def read(url: str, address: str, *, enabled: bool = True, task_id: object = 7) -> bytes:
     settings = load_settings(label_studio={"url": url, "api_key": "key"}, urls={"enabled": enabled})
-    state: Any = SimpleNamespace(settings=settings, fetcher=Fetched())
+    state: Any = SimpleNamespace(settings=settings, fetcher=FetcherOfAddresses())
 
     async def read_one() -> bytes:
         async with studio_images(state) as images:
@@ -98,7 +98,7 @@ def test_images_in_a_storage_are_opened_by_label_studio() -> None:
             read(url, "s3://bucket/a.png", task_id="../1")
 
 
-def test_it_may_send_on_to_another_host_which_never_sees_the_token() -> None:
+def test_a_redirect_to_another_host_does_not_send_the_token() -> None:
     signed = "https://bucket.example.org/a.png?signature=1"
     with studio({"/tasks/7/resolve/": signed, "/data/a": "/user/login/", "/data/b": "/data/b"}) as (url, _):
         assert read(url, "s3://bucket/a.png") == signed.encode()

@@ -1,4 +1,4 @@
-"""What of a Label Studio project can be filled, by its configuration."""
+"""Which controls of a Label Studio project can be filled, by its configuration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_labels_without_an_index_go_by_name() -> None:
         '<!DOCTYPE x [<!ENTITY e "x">]><View/>',
     ],
 )
-def test_what_cannot_be_filled_is_refused(config: str) -> None:
+def test_an_invalid_configuration_is_refused(config: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         read_controls(config)
     assert caught.value.field == "label_config"

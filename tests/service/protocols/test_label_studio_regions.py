@@ -1,4 +1,4 @@
-"""Regions of one image: what was drawn, and where it lies in pixels."""
+"""Regions of one image, and their places in pixels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_rectangle_without_its_numbers_is_refused(image: DecodedImage, value: 
     assert caught.value.field == "params"
 
 
-def test_points_tell_which_rectangles_have_some() -> None:
+def test_points_name_their_rectangles() -> None:
     point = {"type": "keypointlabels", "parentID": "a"}
     drawing = read_drawing([{"id": "b"}, {}, 7, point], [{"type": "keypointlabels"}, None, point | {"parentID": "c"}])
     assert drawing.parents == {"a", "c"}

@@ -33,7 +33,7 @@ def tensor(name: str, values: Any, datatype: str = "BYTES", *, binary: bool = Tr
     return made
 
 
-def test_the_server_and_its_models_tell_what_they_are(client: Any) -> None:
+def test_the_server_and_its_models_describe_themselves(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("depth")
@@ -70,9 +70,9 @@ def test_outputs_come_in_the_form_that_is_requested(client: Any, png: bytes) -> 
 
 def test_options_go_as_parameters_and_texts_alone(client: Any, png: bytes) -> None:
     image = tensor("image", [png])
-    one = client.infer("referring", [image, tensor("expression", ["the stroke"])], parameters={"threshold": 0.4})
+    direct = client.infer("referring", [image, tensor("expression", ["the stroke"])], parameters={"threshold": 0.4})
     listed = client.infer("referring", [image], parameters={"expressions": '["the stroke"]', "threshold": 0.4})
-    assert (one.as_numpy("masks") == listed.as_numpy("masks")).all()
+    assert (direct.as_numpy("masks") == listed.as_numpy("masks")).all()
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
     }
 
 
-def test_what_cannot_be_done_is_refused_with_the_reason(refusals: dict[str, Callable[[], Any]]) -> None:
+def test_an_invalid_request_is_refused_with_the_reason(refusals: dict[str, Callable[[], Any]]) -> None:
     for reason, call in refusals.items():
         with pytest.raises(InferenceServerException) as refused:
             call()
@@ -128,7 +128,7 @@ def test_a_model_is_unloaded_and_loaded_again(start_server: StartServer, tmp_pat
     client = client_of(start_server(data_folder=tmp_path))
     client.unload_model("depth", unload_dependents=True)
     assert not client.is_model_ready("depth")
-    states = {one["state"] for one in client.get_model_repository_index()}
+    states = {entry["state"] for entry in client.get_model_repository_index()}
     assert states == {"UNAVAILABLE"}
     client.load_model("pocket")
     assert client.is_model_ready("depth")

@@ -24,7 +24,7 @@ def test_every_task_has_an_image_tensors_and_its_answer(server: Server, task: An
     assert len(metadata["outputs"]) > 1
 
 
-def test_what_no_weights_ship_for_has_tensors_too() -> None:
+def test_tasks_without_shipped_weights_have_tensors_too() -> None:
     named = {task.name: list(outputs_of(task)) for task in TASKS}
     assert named["depth-relative"] == ["depth", "answer"]
     assert named["normals"] == ["normals", "answer"]
@@ -50,5 +50,5 @@ def test_the_index_has_each_task_with_each_model(server: Server) -> None:
     everything = index_of(server.state, ready=False)
     missing = server.client.get("/v1/models").json()["not_served"]
     served = [(task.name, "pocket") for task in TASKS if task.name not in missing]
-    assert [(one["name"], one["version"]) for one in everything] == served
-    assert index_of(server.state, ready=True) == [one for one in everything if one["state"] == "READY"]
+    assert [(entry["name"], entry["version"]) for entry in everything] == served
+    assert index_of(server.state, ready=True) == [entry for entry in everything if entry["state"] == "READY"]

@@ -29,8 +29,8 @@ LIMITS = LimitSettings()
 
 def read(binary: bytes = b"", **fields: Any) -> Any:
     tensor = InputTensor.model_validate({"name": "x", "shape": [2], "datatype": "FP32", **fields})
-    (found,) = read_tensors([tensor], binary, LIMITS)
-    return found.values
+    (array,) = read_tensors([tensor], binary, LIMITS)
+    return array.values
 
 
 def behind(size: int) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_lists_in_the_shape_are_read_as_flat_ones() -> None:
         ({"shape": [0, 2**31, 2**31, 2**31], **behind(0)}, b"", "the shape"),
     ],
 )
-def test_a_tensor_that_is_none_is_refused_with_the_reason(fields: dict[str, Any], binary: bytes, reason: str) -> None:
+def test_an_invalid_tensor_is_refused_with_the_reason(fields: dict[str, Any], binary: bytes, reason: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         read(binary, **fields)
     assert reason in refused.value.message

@@ -101,7 +101,7 @@ def test_depth_comes_in_every_form(server: Server, form: str) -> None:
         ("/roboflow/clip/compare", {"subject": {"type": "base64", "value": "?"}, "prompt": ["a"]}, "not base64"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_reason(
+def test_an_invalid_request_is_refused_with_the_reason(
     server: Server, path: str, members: dict[str, Any], reason: str
 ) -> None:
     refused = server.client.post(path, json=body(**members))

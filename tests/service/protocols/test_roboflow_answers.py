@@ -1,4 +1,4 @@
-"""Shapes that lose nothing: outlines fill to their masks, depth is scaled."""
+"""Lossless shapes: outlines fill to their masks, depth is scaled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_outlines_fill_to_the_mask_with_its_holes(mask: np.ndarray) -> None:
         assert (corners.min(axis=0) == box[:2]).all()
         assert (corners.max(axis=0) + 1 == np.add(box[:2], box[2:])).all()
         cv2.fillPoly(filled, [corners.astype(np.int32)], 1)
-    # What no path of free pixels joins with the outside is inside.
+    # Pixels without a path of free pixels to the outside are inside.
     framed = np.pad((~mask).astype(np.uint8), 1, constant_values=1)
     _, parts = cv2.connectedComponents(framed, connectivity=4)
     outside = (parts == parts[0, 0])[1:-1, 1:-1]

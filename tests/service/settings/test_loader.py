@@ -1,4 +1,4 @@
-"""service/settings/loader.py: where settings come from, and that no name is ignored."""
+"""service/settings/loader.py: the sources of settings; no name is ignored."""
 
 from __future__ import annotations
 

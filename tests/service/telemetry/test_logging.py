@@ -1,4 +1,4 @@
-"""service/telemetry/logging.py: what is taken out of a line before it is written."""
+"""service/telemetry/logging.py: values that are removed from a line before it is written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_plain_texts_are_left_as_they_are() -> None:
 
 
 class FullDisk(io.StringIO):
-    """A file on a disk without room, which has some after a while."""
+    """A file on a full disk, which has space after a while."""
 
     full = True
 

@@ -1,4 +1,4 @@
-"""service/telemetry/metrics.py: what is counted, under which names."""
+"""service/telemetry/metrics.py: the metrics and their names."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def ask_in_process(app: FastAPI, *requests: tuple[str, str]) -> list[httpx2.Resp
 
 def test_metrics_count_requests_rows_and_batches(server: Server, png: bytes) -> None:
     def value(sample: str) -> float:
-        found = re.search(rf"^{re.escape(sample)} (\S+)$", server.client.get("/metrics").text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        match = re.search(rf"^{re.escape(sample)} (\S+)$", server.client.get("/metrics").text, re.MULTILINE)
+        return float(match[1]) if match else 0.0
 
     samples = [
         'diffsight_requests_total{code="200",task="features"}',

@@ -27,7 +27,7 @@ Spans = list[Span]
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
-    """An OTLP collector over HTTP: its URL, and what it was sent."""
+    """An OTLP collector over HTTP: its URL, and the received bodies."""
     sent: list[ExportTraceServiceRequest] = []
 
     class Collect(BaseHTTPRequestHandler):
@@ -55,11 +55,11 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             thread.join()
 
 
-def spans_of(asking: Callable[[Server], object], **given: Any) -> Spans:
-    """The spans that a server sends until it has stopped, of what `asking` does with it."""
+def spans_of(send_requests: Callable[[Server], object], **settings: Any) -> Spans:
+    """The spans that a server sends until it has stopped, for the requests of `send_requests`."""
     with collector() as (url, sent):
-        with running_server(telemetry={"otlp_endpoint": url, **given}) as server:
-            asking(server)
+        with running_server(telemetry={"otlp_endpoint": url, **settings}) as server:
+            send_requests(server)
         resources = [part.resource for request in sent for part in request.resource_spans]
         for resource in resources:
             assert {attribute.key: attribute.value.string_value for attribute in resource.attributes}[
@@ -75,7 +75,7 @@ def attributes(span: Span) -> dict[str, str | int]:
 
 
 @pytest.fixture(scope="module")
-def traced(png: bytes) -> dict[str, Any]:
+def traced_requests(png: bytes) -> dict[str, Any]:
     """The spans of a server that got several requests, by the id of each, and its answers."""
     answers: dict[str, Any] = {}
 
@@ -101,25 +101,28 @@ def traced(png: bytes) -> dict[str, Any]:
     return {"answers": answers, "spans": by_trace, "all": spans}
 
 
-def trace_of(traced: dict[str, Any], name: str) -> Spans:
-    spans: Spans = traced["spans"][traced["answers"][name].headers["traceparent"].split("-")[1]]
+def trace_of(traced_requests: dict[str, Any], name: str) -> Spans:
+    spans: Spans = traced_requests["spans"][traced_requests["answers"][name].headers["traceparent"].split("-")[1]]
     return spans
 
 
-def test_a_request_is_one_trace_below_the_callers_own(traced: dict[str, Any]) -> None:
-    assert traced["answers"]["zero_shot"].status_code == 200
-    spans = trace_of(traced, "zero_shot")
+def test_a_request_is_one_trace_below_the_callers_own(traced_requests: dict[str, Any]) -> None:
+    assert traced_requests["answers"]["zero_shot"].status_code == 200
+    spans = trace_of(traced_requests, "zero_shot")
     (root,) = [span for span in spans if span.parent_span_id.hex() == "b7ad6b7169203331"]
     assert {span.trace_id.hex() for span in spans} == {"0af7651916cd43dd8448eb211c80319c"}
     assert root.kind == Span.SPAN_KIND_SERVER
     assert root.name == f"POST {ROUTE}"
     ids = {span.span_id for span in spans}
     assert all(span.parent_span_id in ids for span in spans if span is not root)
-    assert traced["answers"]["zero_shot"].headers["traceparent"] == f"00-{root.trace_id.hex()}-{root.span_id.hex()}-01"
+    assert (
+        traced_requests["answers"]["zero_shot"].headers["traceparent"]
+        == f"00-{root.trace_id.hex()}-{root.span_id.hex()}-01"
+    )
 
 
-def test_every_stage_is_a_span_within_its_parents_time(traced: dict[str, Any]) -> None:
-    spans = trace_of(traced, "zero_shot")
+def test_every_stage_is_a_span_within_its_parents_time(traced_requests: dict[str, Any]) -> None:
+    spans = trace_of(traced_requests, "zero_shot")
     assert {span.name for span in spans} >= {"admit", "decode", "host", "encode", "embed", "step", "queue", "head"}
     by_id = {span.span_id: span for span in spans}
     for span in spans:
@@ -132,8 +135,8 @@ def test_every_stage_is_a_span_within_its_parents_time(traced: dict[str, Any]) -
     assert first["admit"] < first["decode"] < first["step"]
 
 
-def test_a_wait_for_the_device_lies_within_the_stage_that_waited(traced: dict[str, Any]) -> None:
-    spans = trace_of(traced, "zero_shot")
+def test_a_wait_for_the_device_lies_within_the_stage_that_waited(traced_requests: dict[str, Any]) -> None:
+    spans = trace_of(traced_requests, "zero_shot")
     by_id = {span.span_id: span for span in spans}
     waits = [span for span in spans if span.name == "queue"]
     assert {by_id[wait.parent_span_id].name for wait in waits} >= {"encode", "embed", "step"}
@@ -141,9 +144,9 @@ def test_a_wait_for_the_device_lies_within_the_stage_that_waited(traced: dict[st
     assert len(waits) <= len(device_spans)
 
 
-def test_spans_say_the_work_and_its_network(traced: dict[str, Any]) -> None:
-    spans = trace_of(traced, "zero_shot")
-    answer = traced["answers"]["zero_shot"].json()
+def test_spans_say_the_work_and_its_network(traced_requests: dict[str, Any]) -> None:
+    spans = trace_of(traced_requests, "zero_shot")
+    answer = traced_requests["answers"]["zero_shot"].json()
     root = attributes(next(span for span in spans if span.kind == Span.SPAN_KIND_SERVER))
     assert root["http.route"] == ROUTE
     assert root["http.response.status_code"] == 200
@@ -157,32 +160,32 @@ def test_spans_say_the_work_and_its_network(traced: dict[str, Any]) -> None:
         assert step["diffsight.labels"] == 3
 
 
-def test_a_refused_request_says_why_and_not_what_was_in_its_query(traced: dict[str, Any]) -> None:
-    (span,) = trace_of(traced, "refused")
+def test_a_refused_request_says_why_and_not_what_was_in_its_query(traced_requests: dict[str, Any]) -> None:
+    (span,) = trace_of(traced_requests, "refused")
     assert attributes(span)["error.type"] == "invalid-input"
     assert span.status.code == Status.STATUS_CODE_UNSET
-    assert "hunter2" not in str(traced["all"])
+    assert "hunter2" not in str(traced_requests["all"])
 
 
-def test_features_are_reported_as_well(traced: dict[str, Any]) -> None:
-    spans = trace_of(traced, "features")
+def test_features_are_reported_as_well(traced_requests: dict[str, Any]) -> None:
+    spans = trace_of(traced_requests, "features")
     assert {span.name for span in spans} >= {"POST /v1/features", "admit", "decode", "encode", "step"}
     assert [attributes(span)["diffsight.images"] for span in spans if span.name == "decode"] == [3]
 
 
-def test_span_names_hold_no_text_of_the_callers(traced: dict[str, Any]) -> None:
-    (span,) = trace_of(traced, "nowhere")
+def test_span_names_hold_no_text_of_the_callers(traced_requests: dict[str, Any]) -> None:
+    (span,) = trace_of(traced_requests, "nowhere")
     assert span.name == "HTTP"
 
 
 @pytest.mark.parametrize("name", ["live", "metrics"])
-def test_what_supervisors_ask_is_not_traced(traced: dict[str, Any], name: str) -> None:
-    assert "traceparent" not in traced["answers"][name].headers
+def test_requests_of_supervisors_are_not_traced(traced_requests: dict[str, Any], name: str) -> None:
+    assert "traceparent" not in traced_requests["answers"][name].headers
 
 
-def test_a_caller_that_does_not_sample_is_not_traced(traced: dict[str, Any]) -> None:
-    assert traced["answers"]["unsampled"].headers["traceparent"].endswith("-00")
-    assert not [span for span in traced["all"] if span.name == "GET /v1/models"]
+def test_a_caller_that_does_not_sample_is_not_traced(traced_requests: dict[str, Any]) -> None:
+    assert traced_requests["answers"]["unsampled"].headers["traceparent"].endswith("-00")
+    assert not [span for span in traced_requests["all"] if span.name == "GET /v1/models"]
 
 
 def test_a_collector_that_is_down_causes_no_failure(png: bytes) -> None:

@@ -23,8 +23,8 @@ def plane(normal: tuple[float, float, float], distance: float) -> NDArray[np.flo
 
 @pytest.mark.parametrize("normal", [(0.0, 0.0, 1.0), (0.0, 0.8, 0.6), (-0.36, 0.48, 0.8), (0.6, 0.0, 0.8)])
 def test_a_plane_has_one_normal(normal: tuple[float, float, float]) -> None:
-    vectors, known = normals_of_depth(plane(normal, 4.0), FIELD)
-    assert known.all()
+    vectors, valid = normals_of_depth(plane(normal, 4.0), FIELD)
+    assert valid.all()
     np.testing.assert_allclose(vectors, np.broadcast_to(normal, vectors.shape), atol=1e-4)
 
 
@@ -40,8 +40,8 @@ def test_the_edge_of_a_thing_bends_no_normal_and_gaps_have_none() -> None:
     depth[20:40, 20:40] = 3.0
     depth[50, 50] = 0.0
     depth[10, 10] = 2.0
-    vectors, known = normals_of_depth(depth, FIELD)
-    assert not known[50, 50]
-    assert not known[10, 10]
-    assert known.sum() == SIDE * SIDE - 2
+    vectors, valid = normals_of_depth(depth, FIELD)
+    assert not valid[50, 50]
+    assert not valid[10, 10]
+    assert valid.sum() == SIDE * SIDE - 2
     np.testing.assert_allclose(vectors, np.broadcast_to((0, 0, 1), vectors.shape), atol=1e-6)

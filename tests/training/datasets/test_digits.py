@@ -1,4 +1,4 @@
-"""The digits: a fixed split that never mixes, and images that look the same every time."""
+"""The digits: a fixed split without overlap, and images that are the same every time."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def test_every_digit_has_its_share_of_the_held_out_images() -> None:
 def test_labels_belong_to_their_images_whatever_the_split() -> None:
     """Each image is nearest to the mean of its own digit, most of the time: labels were not shuffled away."""
     training, held_out = load_training_digits(), load_held_out_digits()
-    known = np.stack([training.image(index)[::4, ::4, 0] for index in range(len(training))]).astype(np.float64)
-    means = np.stack([known[training.labels == digit].mean(axis=0) for digit in range(10)])
+    small_images = np.stack([training.image(index)[::4, ::4, 0] for index in range(len(training))]).astype(np.float64)
+    means = np.stack([small_images[training.labels == digit].mean(axis=0) for digit in range(10)])
     images = np.stack([held_out.image(index)[::4, ::4, 0] for index in range(len(held_out))]).astype(np.float64)
     nearest = np.square(images[:, None] - means).mean(axis=(2, 3)).argmin(axis=1)
     assert (nearest == held_out.labels).mean() > 0.8

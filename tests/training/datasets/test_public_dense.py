@@ -1,4 +1,4 @@
-"""Official layouts of dense data sets are read, and pickles that would run something are not."""
+"""Official layouts of dense data sets are read, and pickles that would run code are refused."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def test_refcoco_gives_every_sentence_and_counts_overlaps_twice(refcoco: Callabl
         list(refcoco_samples(folder, folder / "train2014", split="testB"))
 
 
-class Hostile:
-    """Would run a command where it is unpickled by others."""
+class Payload:
+    """An object that runs a command when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return Path.mkdir, (Path("ran"),)
@@ -83,7 +83,7 @@ class Hostile:
 def test_a_pickle_that_would_run_something_is_refused(
     refcoco: Callable[[Any], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = refcoco([Hostile()])
+    folder = refcoco([Payload()])
     monkeypatch.chdir(folder)
     with pytest.raises(InvalidInput, match="safely"):
         read_refs(folder / "refs(unc).p")

@@ -1,4 +1,4 @@
-"""Sentences are true, expressions name one thing."""
+"""Captions are true, and each expression fits one thing alone."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ def thing(kind: str, colour: str, u: float, distance: float = 3.0) -> Seen:
 
 
 def test_one_thing_is_named_coloured_described_and_placed() -> None:
-    said = captions([thing("arch", "orange", 0.5)], "wooden")
-    assert said[:2] == ["an orange arch", "an arch"]
-    assert "a photo of an arch" in said
-    assert "a large matte orange arch" in said
-    assert "an orange arch on a wooden floor" in said
+    texts = captions([thing("arch", "orange", 0.5)], "wooden")
+    assert texts[:2] == ["an orange arch", "an arch"]
+    assert "a photo of an arch" in texts
+    assert "a large matte orange arch" in texts
+    assert "an orange arch on a wooden floor" in texts
 
 
 def test_relations_are_written_only_if_they_are_plain() -> None:
     left, right = thing("cube", "red", 0.25, 2.5), thing("ball", "blue", 0.75, 3.0)
-    said = captions([left, right], "grey")
-    assert said[0] == "a red cube and a blue ball"
-    assert {"a cube left of a ball", "a blue ball right of a red cube", "a cube in front of a ball"} <= set(said)
-    assert not any("cube right of" in sentence or "ball left of" in sentence for sentence in said)
+    texts = captions([left, right], "grey")
+    assert texts[0] == "a red cube and a blue ball"
+    assert {"a cube left of a ball", "a blue ball right of a red cube", "a cube in front of a ball"} <= set(texts)
+    assert not any("cube right of" in sentence or "ball left of" in sentence for sentence in texts)
     near = captions([thing("cube", "red", 0.45), thing("ball", "blue", 0.55)], "grey")
     assert not any(word in sentence for sentence in near for word in (" of ", "behind"))
 
@@ -41,5 +41,5 @@ def test_an_expression_fits_its_thing_alone() -> None:
     assert not set(first) & set(second) | set(first) & set(third)
 
 
-def test_two_that_nothing_tells_apart_get_no_expression() -> None:
+def test_two_indistinguishable_things_get_no_expression() -> None:
     assert referring_expressions([thing("ball", "red", 0.5), thing("ball", "red", 0.55)]) == [[], []]

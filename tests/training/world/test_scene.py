@@ -37,9 +37,9 @@ def test_things_stand_apart_and_every_scene_has_one() -> None:
         assert len(shard.scenes) == SCENES_PER_SHARD
         for scene in shard.scenes:
             assert 1 <= len(scene.things) <= 4
-            for one, other in combinations(scene.things, 2):
-                apart = np.hypot(one.x - other.x, one.y - other.y)
-                assert apart > shard.things[one.slot].footprint + shard.things[other.slot].footprint
+            for thing, neighbour in combinations(scene.things, 2):
+                apart = np.hypot(thing.x - neighbour.x, thing.y - neighbour.y)
+                assert apart > shard.things[thing.slot].footprint + shard.things[neighbour.slot].footprint
 
 
 def test_a_quaternion_turns_about_x_first_then_y_then_z() -> None:

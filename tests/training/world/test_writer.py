@@ -1,4 +1,4 @@
-"""A rendered world: exact where it claims to be, the same every time, resumed where it stopped, readable as COCO."""
+"""A rendered world: exact, the same every time, resumable, and readable as COCO."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.world.scene import SCENES_PER_SHARD, draw_shard
 from training.world.vocabulary import CLASSES, HELD_OUT_CLASSES, QUESTION, SEMANTIC_NAMES, semantic_id
 from training.world.writer import SMALLEST_AREA, World, write_world
 
-# pycocotools 2.0.11 asks numpy 2 for arrays in numpy 1's way.
+# pycocotools 2.0.11 uses an array protocol that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 HELD_OUT = Path(__file__).parents[3] / "training" / "world" / "held_out"
@@ -133,6 +133,6 @@ def test_the_committed_held_out_scenes_are_whole_and_hold_the_right_kinds() -> N
             assert world.depth(index).shape == (128, 128)
 
 
-def test_the_held_out_seed_is_none_that_training_uses() -> None:
+def test_training_does_not_use_the_held_out_seeds() -> None:
     seeds = {name: json.loads((HELD_OUT / name / "world.json").read_text())["seed"] for name in ("scenes", "few_shot")}
     assert seeds == {"scenes": 2, "few_shot": 3}

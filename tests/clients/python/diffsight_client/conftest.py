@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers what it was given, in order, and keeps what it was sent."""
+"""A small real HTTP server that sends scripted answers in order, and records the requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentRequest:
     """One request."""
 
     method: str
@@ -34,11 +34,11 @@ class Sent:
 
 @dataclass(slots=True)
 class Script:
-    """The answers that are left, and the requests so far."""
+    """The remaining answers, and the requests so far."""
 
     url: str = ""
     replies: list[Reply] = field(default_factory=list)
-    requests: list[Sent] = field(default_factory=list)
+    requests: list[SentRequest] = field(default_factory=list)
 
     def answer(self, value: Any, status: int = 200, **headers: str) -> None:
         """Add an answer of JSON. headers: `Retry_After="3"`."""
@@ -50,7 +50,7 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            script.requests.append(Sent(self.command, self.path, dict(self.headers), body))
+            script.requests.append(SentRequest(self.command, self.path, dict(self.headers), body))
             reply = script.replies.pop(0)
             self.send_response(reply.status)
             for name, value in reply.headers.items():
@@ -63,7 +63,7 @@ def _handler(script: Script) -> type[BaseHTTPRequestHandler]:
         do_GET = do_POST = do_PATCH = do_DELETE = _answer
 
         def log_message(self, *_: Any) -> None:
-            """Nothing on the terminal."""
+            """Write no log."""
 
     return Handler
 

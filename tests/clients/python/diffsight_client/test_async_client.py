@@ -1,4 +1,4 @@
-"""The awaited client does what the other does."""
+"""The asynchronous client does what the synchronous one does."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_busy_server_is_tried_again_and_given_up(script: Script, png: bytes) -
                 await client.live()
             script.replies.append(Reply(200, b": here\n\n"))
             with pytest.raises(Unreachable, match="before the answer"):
-                _ = [one async for one in client.zero_shot_stream(png, labels=["a", "b"])]
+                _ = [event async for event in client.zero_shot_stream(png, labels=["a", "b"])]
         async with AsyncClient("http://127.0.0.1:9") as client:
             with pytest.raises(Unreachable):
                 await client.live()
@@ -60,7 +60,7 @@ def test_many_at_a_time_and_streams(server: Server, png: bytes) -> None:
             assert (await client.run_file("depth", png, format="npy"))[:6] == b"\x93NUMPY"
             assert (await client.run("depth", png, maps=False)).rows == 1
             labels = {"labels": ["one", "two"], "scheme": "race", "budget": 16}
-            named = [one.model_dump() async for one in client.run_stream("zero-shot", png, **labels)]
+            named = [event.model_dump() async for event in client.run_stream("zero-shot", png, **labels)]
             assert named[-1]["label"] in ("one", "two")
             with pytest.raises(BadInput, match="depth"):
                 await client.run("nothing", png)

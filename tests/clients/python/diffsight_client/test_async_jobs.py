@@ -1,4 +1,4 @@
-"""Jobs whose methods are awaited."""
+"""Jobs of the asynchronous client."""
 
 from __future__ import annotations
 

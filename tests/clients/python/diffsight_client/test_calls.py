@@ -1,4 +1,4 @@
-"""A call as what is sent, and a response as what comes back."""
+"""What a call sends, and what is read from a response."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parts_of(options: dict[str, Any], **images: Any) -> dict[str, Any]:
 
 def test_files_go_as_a_form_whose_lists_are_json() -> None:
     parts = parts_of({"labels": ["a", "b"], "top": 3, "scene": None, "flip": True}, images=[PNG, PNG])
-    assert [(name, one[1]) for name, one in parts["files"]] == [
+    assert [(name, part[1]) for name, part in parts["files"]] == [
         ("labels", '["a","b"]'),
         ("top", "3"),
         ("flip", "true"),

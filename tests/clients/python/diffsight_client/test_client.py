@@ -1,4 +1,4 @@
-"""The client on a scripted server, for what goes wrong, and on the real one."""
+"""The client against a scripted server, for failures, and against the real one."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_stream_that_ends_early_or_badly_raises(script: Script, png: bytes) ->
         list(client.zero_shot_stream(png, labels=["a", "b"]))
 
 
-def test_a_client_of_ones_own_stays_open(script: Script) -> None:
+def test_an_http_client_that_the_caller_made_stays_open(script: Script) -> None:
     script.answer(LIVE)
     with httpx2.Client(base_url=script.url) as http:
         with Client(http=http) as client:
@@ -140,7 +140,7 @@ def test_a_task_by_its_name(server: Server, png: bytes) -> None:
             client.run("nothing", png)
 
 
-def test_what_is_wrong_with_a_request_is_reported_with_its_hint(server: Server, png: bytes) -> None:
+def test_a_refused_request_is_reported_with_field_and_hint(server: Server, png: bytes) -> None:
     with Client(server.url) as client, pytest.raises(RequestRefused) as raised:
         client.depth(png, scene="moon")
     assert raised.value.field == "scene"

@@ -1,4 +1,4 @@
-"""Images from whatever a caller has."""
+"""Images in every form that a caller may have."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_mask_becomes_black_and_white() -> None:
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8), 7, None]
 )
-def test_what_is_no_image_is_refused_with_what_to_send(image: Any) -> None:
+def test_an_invalid_image_is_refused_with_what_to_send(image: Any) -> None:
     with pytest.raises(BadInput, match="send"):
         upload_of(image)
 

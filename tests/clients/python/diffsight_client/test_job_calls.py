@@ -1,4 +1,4 @@
-"""What a job is to both clients."""
+"""What both clients know of a job."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_failures_have_one_form() -> None:
     assert results_call("7", failed=True, partial=True).query == {"format": None, "status": "failed", "partial": True}
 
 
-def test_connections_are_tried_again_so_often() -> None:
+def test_a_broken_connection_is_retried_a_bounded_number_of_times() -> None:
     broken, error = Reconnections(), Unreachable("cut")
     waits = [broken.after(error) for _ in range(RECONNECTIONS)]
     assert waits == sorted(waits)

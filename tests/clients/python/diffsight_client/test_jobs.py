@@ -1,4 +1,4 @@
-"""Jobs: begun, watched over broken connections, and their results."""
+"""Jobs: their start, their progress over broken connections, and their results."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_broken_connection_is_made_again(script: Script) -> None:
     assert waits == [1.0]
 
 
-def test_and_in_the_end_it_is_given_up(script: Script) -> None:
+def test_it_is_given_up_in_the_end(script: Script) -> None:
     script.answer(JOB)
     script.replies += [Reply(200, b"")] * (RECONNECTIONS + 1)
     waits: list[float] = []

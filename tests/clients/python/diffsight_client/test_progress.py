@@ -24,7 +24,7 @@ def test_a_terminal_has_one_line_that_changes() -> None:
     assert whole.endswith("\n")
 
 
-def test_elsewhere_there_is_a_line_for_each_tenth() -> None:
+def test_without_a_terminal_there_is_a_line_for_each_tenth() -> None:
     stream = io.StringIO()
     bar = ProgressBar(stream)
     for done in range(0, 2_000_001, 10_000):
@@ -36,7 +36,7 @@ def test_elsewhere_there_is_a_line_for_each_tenth() -> None:
     assert lines[-1] == "download 0.5 MB"
 
 
-def test_what_reports() -> None:
+def test_a_reporter_is_a_function_a_bar_or_nothing() -> None:
     steps: list[Step] = []
     assert reporter(steps.append) == steps.append
     assert isinstance(reporter(True), ProgressBar)

@@ -1,4 +1,4 @@
-"""How long a busy server is waited for."""
+"""How long the client waits for a busy server."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def test_the_server_says_how_long() -> None:
     assert [waits.after(busy(2.0)), waits.after(busy(3.0, 503))] == [2.0, 3.0]
 
 
-def test_without_its_word_each_wait_is_twice_the_last() -> None:
+def test_without_retry_after_each_wait_is_twice_the_last() -> None:
     waits = Waits(Retries(first_wait=0.5))
     assert [waits.after(busy()) for _ in range(3)] == [0.5, 1.0, 2.0]
 
 
-def test_it_is_not_tried_more_often_than_that() -> None:
+def test_a_request_is_not_retried_more_often_than_the_setting() -> None:
     waits = Waits(Retries(times=2))
     waits.after(busy(0.0))
     waits.after(busy(0.0))

@@ -11,24 +11,24 @@ from tests.conftest import Server
 
 
 @pytest.fixture(scope="module")
-def served(server: Server) -> ModelsAnswer:
+def served_models(server: Server) -> ModelsAnswer:
     with Client(server.url) as client:
         return client.models()
 
 
-def test_options_of_the_path_go_there(served: ModelsAnswer) -> None:
-    call = task_call(served, "classifier", [b"1"], {"classifier": "a/b", "top": 3})
+def test_options_of_the_path_go_there(served_models: ModelsAnswer) -> None:
+    call = task_call(served_models, "classifier", [b"1"], {"classifier": "a/b", "top": 3})
     assert call.path == "/v1/classify/a%2Fb"
     assert call.options == {"top": 3, "format": None}
     assert call.images == {"images": [b"1"]}
 
 
-def test_supports_go_as_images(served: ModelsAnswer) -> None:
-    call = task_call(served, "few-shot", b"1", {"support_images": [b"2"], "support_masks": [b"3"]}, format="png")
+def test_supports_go_as_images(served_models: ModelsAnswer) -> None:
+    call = task_call(served_models, "few-shot", b"1", {"support_images": [b"2"], "support_masks": [b"3"]}, format="png")
     assert call.images == {"image": b"1", "support_images": [b"2"], "support_masks": [b"3"]}
     assert call.options == {"format": "png"}
 
 
-def test_a_task_that_is_not_there_is_refused_with_those_that_are(served: ModelsAnswer) -> None:
+def test_a_task_that_is_not_there_is_refused_with_those_that_are(served_models: ModelsAnswer) -> None:
     with pytest.raises(BadInput, match=r"'dept'; it has .*depth"):
-        task_call(served, "dept", b"1", {})
+        task_call(served_models, "dept", b"1", {})

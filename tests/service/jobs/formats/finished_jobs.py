@@ -1,4 +1,4 @@
-"""Jobs with drawn results of every kind, and their files read back."""
+"""Jobs with random results of every kind, and readers of their files."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ SIZES = {"a/one.png": (80, 60), "b/one.png": (40, 90), "b/two.png": (50, 50)}
 def masks() -> dict[str, list[NDArray[np.bool_]]]:
     """Two masks an image, one of several parts and with a hole; of the last image the second is empty."""
     drawn = np.random.default_rng(0)
-    found: dict[str, list[NDArray[np.bool_]]] = {}
+    masks_by_name: dict[str, list[NDArray[np.bool_]]] = {}
     for name, (width, height) in SIZES.items():
         first = np.zeros((height, width), bool)
         first[5:30, 10:35] = True
         first[10:15, 20:25] = False
         first[35:38, 2:4] = True
-        found[name] = [first, drawn.random((height, width)) < 0.3]
-    found["b/two.png"][1][:] = False
-    return found
+        masks_by_name[name] = [first, drawn.random((height, width)) < 0.3]
+    masks_by_name["b/two.png"][1][:] = False
+    return masks_by_name
 
 
 def persons(name: str) -> dict[str, Any]:
-    """A pose result: two persons whose points lie around their boxes, of whom the last image has none."""
+    """A pose result: two persons with points around their boxes; the last image has no persons."""
     width, height = SIZES[name]
     drawn = np.random.default_rng(len(name))
     persons = []
@@ -69,14 +69,14 @@ def results(task: str) -> dict[str, dict[str, Any]]:
         name: {
             "masks": [
                 {"category_id": at + 1, **mask_answer(mask, ("cup", "dish")[at], 0.5).model_dump(exclude_none=True)}
-                for at, mask in enumerate(found)
+                for at, mask in enumerate(masks_of_image)
             ]
         }
-        for name, found in masks().items()
+        for name, masks_of_image in masks().items()
     }
 
 
-def written(store: JobStore, task: str, form: str, **settings: str) -> bytes:
+def write_form(store: JobStore, task: str, form: str, **settings: str) -> bytes:
     """A job of the task with one failed image, in a form."""
     job = store.add(task, {}, {"kind": "folder", "address": "/a"})
     names = [*SIZES, "broken.png"]
@@ -91,15 +91,16 @@ def written(store: JobStore, task: str, form: str, **settings: str) -> bytes:
     return b"".join(text_pieces(form, store.get(job.id), lambda: store.records(job.id), **settings))
 
 
-def loaded(data: bytes, folder: Path) -> COCO:
+def load_coco(data: bytes, folder: Path) -> COCO:
+    """The COCO file as pycocotools loads it."""
     file = folder / "coco.json"
     file.write_bytes(data)
     with contextlib.redirect_stdout(io.StringIO()):
         return COCO(str(file))
 
 
-def unpacked_brush(data: list[int]) -> NDArray[np.uint8]:
-    """Label Studio's stream of bits read back, by the description of it in the contract."""
+def unpack_brush(data: list[int]) -> NDArray[np.uint8]:
+    """Label Studio's run lengths decoded, by the description in the contract."""
     bits = "".join(f"{byte:08b}" for byte in data)
     at = 0
 

@@ -1,4 +1,4 @@
-"""CVAT's XML, judged by CVAT's SDK."""
+"""CVAT's XML, checked by CVAT's SDK."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.cvat import cvat
 from service.jobs.records import Job, Record
 from service.jobs.store import JobStore
-from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, written
+from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, write_form
 
 # What pycocotools does with numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def test_cvat_has_skeletons_masks_and_tags(stores: JobStore) -> None:
+def test_cvat_has_skeletons_masks_and_tags(sqlite_store: JobStore) -> None:
     masks_module = pytest.importorskip("cvat_sdk.masks")
-    root = ElementTree.fromstring(written(stores, "pose", "cvat"))
+    root = ElementTree.fromstring(write_form(sqlite_store, "pose", "cvat"))
     assert root.findtext("version") == "1.1"
     images = root.findall("image")
     assert [image.get("name") for image in images] == list(SIZES)
@@ -29,9 +29,9 @@ def test_cvat_has_skeletons_masks_and_tags(stores: JobStore) -> None:
     assert [point.get("outside") for point in points[:4]] == ["0", "0", "0", "1"]
     x, y = map(float, str(points[0].get("points")).split(","))
     assert (x, y) == pytest.approx(persons("a/one.png")["persons"][0]["keypoints"][0], abs=0.006)
-    tags = ElementTree.fromstring(written(stores, "zero-shot", "cvat")).findall("image/tag")
+    tags = ElementTree.fromstring(write_form(sqlite_store, "zero-shot", "cvat")).findall("image/tag")
     assert [tag.get("label") for tag in tags] == ["cat & <dog>"] * 3
-    drawn = ElementTree.fromstring(written(stores, "referring", "cvat")).findall("image")
+    drawn = ElementTree.fromstring(write_form(sqlite_store, "referring", "cvat")).findall("image")
     for image, expected in zip(drawn, masks().values(), strict=True):
         whole = [mask for mask in expected if mask.any()]
         for element, mask in zip(image.findall("mask"), whole, strict=True):

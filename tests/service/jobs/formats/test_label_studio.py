@@ -12,14 +12,14 @@ from service.jobs.formats.export import check_format
 from service.jobs.formats.label_studio import image_address, model_version
 from service.jobs.formats.masks import brush_rle
 from service.jobs.store import JobStore
-from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, unpacked_brush, written
+from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, unpack_brush, write_form
 
 # What pycocotools does with numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def test_label_studio_has_percents_and_parents(stores: JobStore) -> None:
-    tasks = json.loads(written(stores, "pose", "label-studio"))
+def test_label_studio_has_percents_and_parents(sqlite_store: JobStore) -> None:
+    tasks = json.loads(write_form(sqlite_store, "pose", "label-studio"))
     assert [task["data"]["image"] for task in tasks] == list(SIZES)
     regions = tasks[0]["predictions"][0]["result"]
     box, point = regions[0], regions[1]
@@ -31,13 +31,13 @@ def test_label_studio_has_percents_and_parents(stores: JobStore) -> None:
     assert (point["value"]["x"], point["value"]["y"]) == pytest.approx((x / 0.8, y / 0.6))
     # Points of low scores, and those outside the picture, are not drawn.
     assert len([region for region in regions if region["type"] == "keypointlabels"]) == 2 * 12
-    choices = json.loads(written(stores, "zero-shot", "label-studio"))
+    choices = json.loads(write_form(sqlite_store, "zero-shot", "label-studio"))
     assert choices[0]["predictions"][0]["result"][0]["value"] == {"choices": ["cat & <dog>"]}
     assert choices[0]["predictions"][0]["score"] == 0.75
 
 
-def test_images_have_addresses_that_label_studio_opens(stores: JobStore) -> None:
-    tasks = json.loads(written(stores, "pose", "label-studio", image_prefix="/data/local-files/?d=photos/"))
+def test_images_have_addresses_that_label_studio_opens(sqlite_store: JobStore) -> None:
+    tasks = json.loads(write_form(sqlite_store, "pose", "label-studio", image_prefix="/data/local-files/?d=photos/"))
     assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d=photos/{name}" for name in SIZES]
     assert image_address("/data/local-files/?d=", "ä b&c.png") == "/data/local-files/?d=%C3%A4%20b%26c.png"
     assert image_address("s3://bucket/", "ä b.png") == "s3://bucket/ä b.png"
@@ -53,14 +53,14 @@ def test_the_version_is_another_with_any_fact() -> None:
     assert all(version.split()[::2] == ["diffsight", "pose"] for version in versions)
 
 
-def test_brushes_are_the_masks_four_times_a_pixel(stores: JobStore) -> None:
-    tasks = json.loads(written(stores, "segmentation", "label-studio"))
+def test_brushes_are_the_masks_four_times_a_pixel(sqlite_store: JobStore) -> None:
+    tasks = json.loads(write_form(sqlite_store, "segmentation", "label-studio"))
     for task, expected in zip(tasks, masks().values(), strict=True):
         whole = [mask for mask in expected if mask.any()]
         for region, mask in zip(task["predictions"][0]["result"], whole, strict=True):
             assert (region["original_height"], region["original_width"]) == mask.shape
-            pixels = unpacked_brush(region["value"]["rle"]).reshape(*mask.shape, 4)
+            pixels = unpack_brush(region["value"]["rle"]).reshape(*mask.shape, 4)
             assert np.array_equal(pixels, np.repeat(mask[..., None] * np.uint8(255), 4, axis=2))
     large = np.zeros((300, 300), bool)
     large[-1, -1] = True
-    assert unpacked_brush(brush_rle(large)).sum() == 4 * 255
+    assert unpack_brush(brush_rle(large)).sum() == 4 * 255

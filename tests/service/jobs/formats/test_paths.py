@@ -1,4 +1,4 @@
-"""Paths of results: below one folder, within a disk's bounds, and never the same for two."""
+"""Paths of results: in one folder, within the limits of file systems, and unique."""
 
 from __future__ import annotations
 

@@ -13,16 +13,16 @@ from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.yolo import yolo
 from service.jobs.records import Job, Record
 from service.jobs.store import JobStore
-from tests.service.jobs.formats.finished_jobs import persons, written
+from tests.service.jobs.formats.finished_jobs import persons, write_form
 
 # What pycocotools does with numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def test_yolo_numbers_are_within_bounds_and_left_mirrors_right(stores: JobStore) -> None:
+def test_yolo_numbers_are_within_bounds_and_left_mirrors_right(sqlite_store: JobStore) -> None:
     import yaml
 
-    with zipfile.ZipFile(io.BytesIO(written(stores, "pose", "yolo"))) as archive:
+    with zipfile.ZipFile(io.BytesIO(write_form(sqlite_store, "pose", "yolo"))) as archive:
         about = yaml.safe_load(archive.read("data.yaml"))
         texts = {name: archive.read(name).decode() for name in archive.namelist() if name != "data.yaml"}
     assert texts.keys() == {"labels/a/one.txt", "labels/b/one.txt", "labels/b/two.txt"}
@@ -45,11 +45,11 @@ def test_yolo_numbers_are_within_bounds_and_left_mirrors_right(stores: JobStore)
     assert first == pytest.approx([point[0] / 80, point[1] / 60, 2], abs=1e-5)
 
 
-def files_of(*names: str, given: dict[str, Any] | None = None) -> dict[str, str]:
-    """The files of a job over pictures of these names, in each of which nobody is."""
+def files_of(*names: str, fields: dict[str, Any] | None = None) -> dict[str, str]:
+    """The files of a job over pictures of these names, all without persons."""
     nobody = {"persons": [], "boxes_from": "caller", "names": ["nose"], "links": [], "keypoint_threshold": 0.3}
     result = {"image": {"width": 8, "height": 8}, **nobody}
-    records = [Record(n, name, given or {}, "k", result, "") for n, name in enumerate(names)]
+    records = [Record(n, name, fields or {}, "k", result, "") for n, name in enumerate(names)]
     job = Job("1", "pose", {}, {}, False, 0, 0, 0, status="done", revision="r", listed=True)
     pairs = list(yolo(job, lambda: records))
     assert len({path.casefold() for path, _ in pairs}) == len(names) + 1
@@ -58,7 +58,7 @@ def files_of(*names: str, given: dict[str, Any] | None = None) -> dict[str, str]
 
 @pytest.mark.field
 def test_every_frame_of_a_video_has_a_file() -> None:
-    files = files_of("clip.mp4#0", "clip.mp4#5", given={"frame": 0})
+    files = files_of("clip.mp4#0", "clip.mp4#5", fields={"frame": 0})
     assert list(files) == ["labels/clip.mp4#0.txt", "labels/clip.mp4#5.txt", "data.yaml"]
 
 
