@@ -40,7 +40,7 @@ class Description:
     downscale: int
     scaling_factor: float
     prediction_type: PredictionType
-    alphas_cumprod: Tensor
+    alphas_cumprod: Tensor = field(repr=False)
     max_tokens: int
     num_class_labels: int
     variants: tuple[str, ...]
