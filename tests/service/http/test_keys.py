@@ -92,7 +92,7 @@ def test_a_file_that_is_damaged_or_taken_away_closes_the_door(path: Path, damage
         path.unlink()
     else:
         path.write_text(damage)
-        with pytest.raises(InvalidInput, match="no file of keys"):
+        with pytest.raises(InvalidInput, match="not a file of keys"):
             read_keys(path)
     assert store.find(text, NOW) is None
     assert store.in_use
