@@ -103,7 +103,7 @@ async def _prepare(state: AppState, loaded: Loaded, options: Any, counts: InputC
     if task.estimate_rows is not None:
         rows = task.estimate_rows(complete, head) * counts.images
         what = f"{counts.images} images with these options make"
-        check_rows(rows, limits, "options", what, "send fewer images, or ask for less work an image")
+        check_rows(rows, limits, "options", what, "send fewer images, or send less work an image")
     if task.least_rows is not None and seconds is not None:
         check_time(task.least_rows(complete, head) * counts.images, state, loaded.model, seconds)
     return Work(task, complete, head, loaded)
@@ -190,7 +190,7 @@ async def run_procedure(
             return await work()
     except TimeoutError as error:
         later = f", or send a deadline_seconds of up to {most:g}" if seconds < most else ""
-        hint = f"ask for less work{later}; a job (POST /v1/jobs) has no deadline"
+        hint = f"send less work{later}; a job (POST /v1/jobs) has no deadline"
         raise DeadlinePassed(f"not done within {seconds:g} seconds", hint=hint) from error
 
 

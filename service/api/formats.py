@@ -28,7 +28,7 @@ def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]
     if requested is not None:
         if requested not in offered:
             raise InvalidInput(
-                "format", f"{requested!r} is no form of this answer", hint=f"send one of {', '.join(offered)}"
+                "format", f"{requested!r} is not a form of this answer", hint=f"send one of {', '.join(offered)}"
             )
         return requested
     by_type: dict[str, str] = {}

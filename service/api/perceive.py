@@ -146,7 +146,7 @@ def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[
     for key, _, _ in parts:
         if find_task(tasks, _OLD_NAMES.get(key, key)) is None:
             choices = ", ".join(task.name for task in tasks)
-            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"choose from {choices}")
+            raise InvalidInput("tasks", f"{key[:100]!r} is not a task", hint=f"choose from {choices}")
     return parts
 
 

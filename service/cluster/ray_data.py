@@ -81,9 +81,9 @@ def annotate_parts(
     try:
         for answer in answers.iter_rows():
             if answer["problem"]:
-                hint = "what is done is kept: mend it and give the command again"
+                hint = "finished parts are kept: correct the error and give the command again"
                 raise InvalidInput("job", answer["problem"], hint=hint)
             on_part(PartDone(answer["part"], answer["done"], answer["failed"], answer["reused"]))
     except RayError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise InvalidInput("job", f"Ray could not go on: {reason}", hint="give the same command again") from error
+        raise InvalidInput("job", f"Ray failed: {reason}", hint="give the same command again") from error

@@ -66,7 +66,9 @@ def answer_to(error: BaseException) -> Exception:
 
 def make_stopped_error() -> Cancelled:
     """The answer to every call after the worker has stopped."""
-    return Cancelled("the device's worker has stopped", hint="who runs the server restarts it; its log says why")
+    return Cancelled(
+        "the device's worker has stopped", hint="the server's operator must restart it; its log has the reason"
+    )
 
 
 def _wait_for_device() -> None:

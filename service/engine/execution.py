@@ -86,8 +86,8 @@ def run_isolated(
         failure: Exception = error
         if is_out_of_memory(error):
             failure = OutOfMemory(
-                "the device's memory does not hold this request's work by itself",
-                hint="send a smaller image or less work, or ask again when the server is less busy",
+                "this request alone does not fit into the device's memory",
+                hint="send a smaller image or fewer rows, or try again when the server is less busy",
             )
             # The traceback references the tensors of the batch, whose memory could not be freed.
             clear_frames(error.__traceback__)

@@ -99,7 +99,7 @@ class DeviceWorker:
         for thread in self._threads:
             thread.join()
         self._threads = []
-        self._fail_all(Cancelled("the server is stopping", hint="ask again when it is back"))
+        self._fail_all(Cancelled("the server is stopping", hint="send it again when the server is back"))
         self.host.shutdown(cancel_futures=True)
 
     def session(
@@ -171,7 +171,7 @@ class DeviceWorker:
         """Add a call to the queue. Raises Overloaded if the queue is full, and Cancelled when the worker stops."""
         with self._work_arrived:
             if self._stopping:
-                raise Cancelled("the server is stopping", hint="ask again when it is back")
+                raise Cancelled("the server is stopping", hint="send it again when the server is back")
             if self._failures >= MOST_FAILURES:
                 raise make_stopped_error()
             try:

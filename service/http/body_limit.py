@@ -61,7 +61,7 @@ class LimitBody:
             except TimeoutError as error:
                 raise _too_slow(read) from error
             if message["type"] == "http.disconnect":
-                raise ClientGone("the client hung up before the end of its body")
+                raise ClientGone("the client disconnected before the end of its body")
             read += len(message.get("body", b""))
             if read > most:
                 raise _too_large("the body goes on", most)

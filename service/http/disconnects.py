@@ -24,7 +24,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -
         await asyncio.wait({task, hung_up}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ClientGone("the client hung up")
+        raise ClientGone("the client disconnected")
     finally:
         task.cancel()
         hung_up.cancel()

@@ -136,7 +136,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         ) from error
     except ValidationError as error:
         raise InvalidInput(
-            "access.keys_file", f"{path} is no file of keys", hint="restore it, or move it away and create new keys"
+            "access.keys_file", f"{path} is not a file of keys", hint="restore it, or move it away and create new keys"
         ) from error
 
 

@@ -75,19 +75,19 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     ForeignCaller: ProblemKind(
         403,
         "foreign-caller",
-        "Not for pages of other sites",
+        "Requests from pages of other sites are refused",
         "A server without API keys answers only requests from its own machine.",
     ),
     ModelNotFound: ProblemKind(
         404, "model-not-found", "No such model", "The request names a model that this server does not have."
     ),
     NothingStored: ProblemKind(
-        404, "nothing-stored", "Nothing with this id", "The object was deleted, or was never created on this server."
+        404, "nothing-stored", "No object with this id", "The object was deleted, or was never created on this server."
     ),
     ChangedMeanwhile: ProblemKind(
         409,
         "changed-meanwhile",
-        "Changed by somebody else",
+        "Changed by another request",
         "Another request changed the object. Read it again, then repeat the change.",
     ),
     ModelInUse: ProblemKind(
@@ -96,7 +96,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     BodyTooSlow: ProblemKind(
         408,
         "body-too-slow",
-        "The body came too slowly",
+        "The body arrived too slowly",
         "The body did not arrive within `limits.deadline_seconds`, which is extended as bytes arrive.",
     ),
     BodyTooLarge: ProblemKind(
@@ -105,7 +105,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     UnsupportedBody: ProblemKind(
         415,
         "unsupported-body",
-        "No route reads this content type",
+        "Unsupported content type",
         "Send multipart, JSON or `image/*`; or a zip if the route takes several images.",
     ),
     InvalidInput: ProblemKind(
@@ -117,8 +117,8 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     Overloaded: ProblemKind(
         429,
         "overloaded",
-        "Too much is waiting",
-        "The queue is full. Send the request again after `Retry-After` seconds.",
+        "The queue is full",
+        "Send the request again after `Retry-After` seconds.",
     ),
     RateExceeded: ProblemKind(
         429,
@@ -129,13 +129,13 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     TooManyAtOnce: ProblemKind(
         429,
         "too-many-at-once",
-        "Too many requests at a time",
+        "Too many simultaneous requests",
         "The API key, or the client's address, has reached its limit.",
     ),
     ClientGone: ProblemKind(
         499,
         "client-gone",
-        "The client hung up",
+        "The client disconnected",
         "Appears in logs and metrics only: the client's waiting rows were dropped.",
     ),
     HeadTooLarge: ProblemKind(
@@ -145,10 +145,10 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
         "The headers have more bytes than `limits.max_header_bytes`.",
     ),
     NotANumber: ProblemKind(
-        500, "not-a-number", "The network gave no number", "The result of this request contained NaN or infinity."
+        500, "not-a-number", "The result is not a number", "The result of this request contained NaN or infinity."
     ),
     Exception: ProblemKind(
-        500, "internal-error", "Something went wrong here", "An error of the server; its log has the details."
+        500, "internal-error", "Internal error of the server", "An error of the server; its log has the details."
     ),
     NotReady: ProblemKind(
         503, "not-ready", "The server is not ready", "The backbone is being loaded, or could not be loaded."
@@ -168,7 +168,7 @@ PROBLEMS: Mapping[type[Exception], ProblemKind] = {
     StorageFailed: ProblemKind(
         507,
         "storage-failed",
-        "The server could not keep it",
+        "The server could not store data",
         "The server's disk is full or not writable, or its database is not reachable.",
     ),
 }
@@ -181,7 +181,12 @@ HTTP_PROBLEMS = {
         "/docs lists the routes",
     ),
     405: (
-        ProblemKind(405, "method-not-allowed", "Not by this method", "The header `Allow` lists the route's methods."),
+        ProblemKind(
+            405,
+            "method-not-allowed",
+            "The route does not have this method",
+            "The header `Allow` lists the route's methods.",
+        ),
         "use a method that the header Allow lists",
     ),
 }
@@ -268,14 +273,14 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
 def translate_error(error: Exception) -> Exception:
     """Our error for an error of a library, such as a disconnected client or a full disk; else the error itself."""
     if isinstance(error, ClientDisconnect):
-        return ClientGone("the client hung up")
+        return ClientGone("the client disconnected")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return StorageFailed(
-            f"the server's disk can not take it: {error.strerror}",
+            f"the server's disk cannot store it: {error.strerror}",
             hint="tell the server's operator; then send it again",
         )
     if isinstance(error, MemoryError):
-        return OutOfMemory("the server's memory does not hold this request's work", hint="send smaller or fewer images")
+        return OutOfMemory("this request does not fit into the server's memory", hint="send smaller or fewer images")
     # Starlette wraps an error of ours that is raised after the answer has begun.
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, DiffsightError):
         return error.__cause__

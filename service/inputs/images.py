@@ -38,7 +38,7 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
         raise
     except MemoryError as error:
         raise OutOfMemory(
-            "the server's memory does not hold the image", hint="scale it down, or send it later"
+            "the image does not fit into the server's memory", hint="scale it down, or send it later"
         ) from error
     except TimeoutError as error:
         raise InvalidInput(

@@ -112,7 +112,7 @@ def target_of(url: str, settings: UrlSettings) -> Target:
     if _is_listed(host, settings.deny_hosts):
         raise Refused("a denied host")
     if settings.allow_hosts and not _is_listed(host, settings.allow_hosts):
-        raise Refused("no allowed host")
+        raise Refused("a host that is not allowed")
     rest = match["rest"] or "/"
     return Target(host, port, quote(rest if rest.startswith("/") else f"/{rest}", safe=_AS_WRITTEN))
 
@@ -204,7 +204,7 @@ class UrlFetcher:
             if response.status_code != 200:
                 raise Refused(f"answered {response.status_code}")
             if response.headers.get("content-encoding", "identity") != "identity":
-                raise Refused("answered compressed, unasked")
+                raise Refused("answered with a compressed body, which was not requested")
             announced = response.headers.get("content-length", "")
             if announced.isdigit() and int(announced) > most_bytes:
                 raise Refused("more bytes than allowed")

@@ -24,7 +24,7 @@ def bound_frames(container: Any, most_pixels: int | None) -> None:
         raise InvalidInput(
             "image",
             f"the video has frames of {context.width} x {context.height}; the limit is {most_pixels:,} pixels",
-            hint="scale it down first: heads look at a few hundred pixels a side",
+            hint="scale it down first: the networks read a few hundred pixels on each side",
         )
     # The decoder counts the margins that it keeps around a frame.
     context.options = {"max_pixels": str(2 * most_pixels + 1_000_000)}

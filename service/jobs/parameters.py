@@ -19,7 +19,7 @@ def require_task(state: AppState, name: str) -> AnyTask:
     task = find_task(state.tasks, name)
     if task is None:
         names = ", ".join(task.name for task in state.tasks)
-        raise InvalidInput("task", f"{name!r} is no task", hint=f"send one of {names}")
+        raise InvalidInput("task", f"{name!r} is not a task", hint=f"send one of {names}")
     return task
 
 

@@ -213,7 +213,9 @@ class _Run:
                 break
             total += len(page)
             if total > self.settings.jobs.max_items:
-                raise JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
+                raise JobFailed(
+                    f"the source has more than {self.settings.jobs.max_items:,} images: split it into several jobs"
+                )
             await run_in(DATABASE, self.store.add_items, self.job.id, page)
         await run_in(DATABASE, self.store.set_listed, self.job.id, total)
 

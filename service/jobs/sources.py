@@ -82,7 +82,7 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     else:
         raise InvalidInput(
             "source",
-            f"{address!r} is no folder, and no file type that jobs read",
+            f"{address!r} is neither a folder nor a file type that jobs read",
             hint="name a folder, a pattern with *, an image, a .zip, a COCO .json, a .txt of URLs or a video",
         )
     return Source(kind=kind, address=encode_address(address), images=encode_address(images), stride=stride)

@@ -79,7 +79,7 @@ def keep_files(
                 if is_litter(name) and len(files) > 1:  # a browser sends a whole folder
                     continue
                 field = f"file.{index}" if len(files) > 1 else "file"
-                raise InvalidInput(field, f"{name[:200]!r} is no file type that jobs read", hint=_HINT)
+                raise InvalidInput(field, f"{name[:200]!r} is not a file type that jobs read", hint=_HINT)
             packed = _free_name(choose_upload_name(name), index, taken)
             with archive.open(zipfile.ZipInfo(packed), "w", force_zip64=True) as entry:
                 shutil.copyfileobj(part, entry, _CHUNK)

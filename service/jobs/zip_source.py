@@ -95,7 +95,7 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
             if b'"annotations"' not in plain:
                 continue
             # If it were skipped, images would be processed without the boxes that were sent with them.
-            message = f"{readable_name(path)[:200]!r} looks like a COCO file, and is no JSON: {error}"
+            message = f"{readable_name(path)[:200]!r} looks like a COCO file, but is not JSON: {error}"
             raise InvalidInput("source", message, hint="correct it, or leave it out of the archive") from error
         if is_coco(content):
             documents[path] = content

@@ -277,7 +277,7 @@ def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file"
 def _head(read: About, head: HeadOptions, tensors: Tensors, field: str) -> HeadClassifier:
     plan = head.plan(read.features)
     if plan.kind in ("attention", "fusion") and plan.width % plan.attention_heads:
-        raise _refuse(field, "its head's width can not be shared out")
+        raise _refuse(field, "its head's width cannot be divided among its attention heads")
     if read.threshold is not None:
         raise _refuse(field, "its head has a threshold")
     state = {

@@ -150,7 +150,7 @@ def about_of(stored: Stored) -> ConceptAbout:
     except ValidationError as error:
         raise InvalidInput(
             "concept",
-            f"the file of the concept {stored.id} is none of this version's",
+            f"the file of the concept {stored.id} is of another version",
             hint="delete it, and create it again",
         ) from error
 

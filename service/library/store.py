@@ -203,7 +203,7 @@ def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[st
         raise InvalidInput(field, error.message, hint=error.hint) from error
     except Exception as error:  # the reader raises many kinds of exceptions for untrusted bytes
         raise InvalidInput(
-            field, "the bytes are no safetensors file, or cut short", hint="send the file as it was exported"
+            field, "the bytes are not a safetensors file, or are cut short", hint="send the file as it was exported"
         ) from error
 
 
@@ -216,5 +216,7 @@ def _about(header: bytes) -> dict[str, Any]:
             "file", f"the file's metadata has no {_KEY!r}", hint="send the file as it was exported"
         ) from error
     if not isinstance(about, dict):
-        raise InvalidInput("file", f"{_KEY!r} in the file's metadata is no object", hint="send the file as exported")
+        raise InvalidInput(
+            "file", f"{_KEY!r} in the file's metadata is not an object", hint="send the file as exported"
+        )
     return about

@@ -195,7 +195,7 @@ def _describe(table: ModelTable, added: Mapping[str, ModelEntry]) -> _Candidate:
     task = table.task or ("" if entry is None else task_of(entry))
     tasks = sorted({model.task for model in PUBLISHED.values() if model.task})
     if task and task not in tasks:
-        message = f"{where}: {task!r} is no task with weights of its own"
+        message = f"{where}: {task!r} is not a task with weights of its own"
         raise InvalidInput("models", message, hint=f"task is one of: {', '.join(tasks)}")
     if entry is not None and task != task_of(entry):
         message = f"{where}: {source!r} is {entry.kind}, and not for {task}"
@@ -225,7 +225,7 @@ def _with_backbone(candidate: _Candidate, candidates: Sequence[_Candidate], *, r
         return spec
     backbones = {other.spec.id: other for other in candidates if not other.spec.task}
     if spec.backbone and spec.backbone not in backbones:
-        message = f"[[models]] {spec.id!r} runs on {spec.backbone!r}, which is no backbone that is served"
+        message = f"[[models]] {spec.id!r} runs on {spec.backbone!r}, which is not a served backbone"
         raise InvalidInput("models", message, hint=_hint(backbones))
     fitting = [other.spec for other in backbones.values() if not candidate.base or other.kind == candidate.base]
     if spec.backbone:

@@ -51,7 +51,7 @@ class StudioImages:
                 return await run_in(BODIES, decode_base64, address)
             except ValueError as error:
                 hint = "send data:image/png;base64,..."
-                raise InvalidInput("tasks", f"the image is no base64: {error}", hint=hint) from error
+                raise InvalidInput("tasks", f"the image is not base64: {error}", hint=hint) from error
         base = (self._state.settings.label_studio.url or "").rstrip("/")
         if base and address.startswith(f"{base}/"):
             address = address.removeprefix(base)
@@ -70,7 +70,7 @@ class StudioImages:
                 "tasks",
                 f"the image's address is not below {studio or 'the Label Studio of this server, which has none'}",
                 hint="set DIFFSIGHT_URLS__ENABLED for https addresses; for images of Label Studio itself, set "
-                "DIFFSIGHT_LABEL_STUDIO__URL as its own addresses begin",
+                "DIFFSIGHT_LABEL_STUDIO__URL to the beginning of its own addresses",
             )
         most = self._state.settings.limits.max_upload_bytes
         return await self._state.fetcher.fetch(ImageUrl(address), field="tasks", most_bytes=most)
@@ -123,7 +123,7 @@ def _find_resolve_path(address: str, task_id: object) -> str:
     if not re.fullmatch(r"[0-9]{1,18}", str(task_id)):
         raise InvalidInput(
             "tasks",
-            "the image lies in a cloud storage, which Label Studio opens by the task's id, and the task has none",
+            "the image is in a cloud storage, which Label Studio opens by the task's id, but the task has no id",
             hint="let Label Studio send the task, or name the image by https",
         )
     encoded = urlsafe_b64encode(address.encode("utf-8", "surrogatepass")).decode()
@@ -140,7 +140,7 @@ def check_path(path: str) -> str:
         raise InvalidInput(
             "tasks",
             f"{path[:200]!r} is no path of an image in Label Studio",
-            hint="images lie below /data/ there, or in a storage that is connected to the project",
+            hint="its images are below /data/, or in a storage that is connected to the project",
         )
     return quote(path, safe="/?&=%:@!$'()*+,;~")
 

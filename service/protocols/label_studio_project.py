@@ -56,7 +56,7 @@ def read_controls(config: str) -> list[Control]:
     try:
         root = ElementTree.fromstring(config)
     except (ElementTree.ParseError, ValueError) as error:
-        raise InvalidInput("label_config", f"it is no XML: {error}", hint=_HINT) from error
+        raise InvalidInput("label_config", f"it is not XML: {error}", hint=_HINT) from error
     images = {image.get("name", ""): image.get("value", "").lstrip("$") for image in root.iter("Image")}
     controls = [
         control

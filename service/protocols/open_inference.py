@@ -268,7 +268,9 @@ def _choose_outputs(task: AnyTask, request_body: InferRequest) -> list[tuple[Out
     chosen = {}
     for requested in request_body.outputs:
         if requested.name not in outputs:
-            raise InvalidInput("outputs", f"{requested.name!r} is no output", hint=f"choose from {', '.join(outputs)}")
+            raise InvalidInput(
+                "outputs", f"{requested.name!r} is not an output", hint=f"choose from {', '.join(outputs)}"
+            )
         if refused := sorted(set(requested.parameters) - {"binary_data"}):
             raise InvalidInput("outputs", f"{refused[0][:100]!r} is not supported", hint="request the whole tensor")
         chosen[requested.name] = (outputs[requested.name], requested.parameters.get("binary_data", binary) is True)
@@ -331,7 +333,7 @@ def _option(task: AnyTask, tensor: Tensor) -> Any:
         try:
             values = [value.decode() if isinstance(value, bytes) else value for value in values]
         except UnicodeDecodeError as error:
-            raise InvalidInput(tensor.name, "it is no text in UTF-8", hint="encode it") from error
+            raise InvalidInput(tensor.name, "it is not text in UTF-8", hint="encode it") from error
     if len(values) == 1 and not takes(task.options, tensor.name, list):
         return values[0] if isinstance(values, list) else values.item() if values.size == 1 else values.tolist()
     return values if isinstance(values, list) else values.tolist()

@@ -336,7 +336,7 @@ def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
 
 def _refuse_model(model_id: str, names: Sequence[str] = tuple(KINDS)) -> InvalidInput:
     hint = f"send one of {', '.join(names)}, alone or as in {names[0]}/ID with the id of a model"
-    return InvalidInput("model_id", f"{model_id[:100]!r} is no model of this server", hint=hint)
+    return InvalidInput("model_id", f"{model_id[:100]!r} is not a model of this server", hint=hint)
 
 
 def _write(body: RoboflowRequest, kind: ModelKind, done: Sequence[Done], started: float) -> bytes:

@@ -241,12 +241,12 @@ def _invalid_table(error: ErrorDetails) -> InvalidInput:
     table = f"[[models]] number {int(number) + 1}"
     keys = ", ".join(ModelTable.model_fields)
     if error["type"] == "extra_forbidden":
-        return InvalidInput("models", f"{table}: {key[0]!r} is no key of a model", hint=f"its keys are {keys}")
+        return InvalidInput("models", f"{table}: {key[0]!r} is not a key of a model", hint=f"its keys are {keys}")
     if error["type"] == "missing":
         return InvalidInput("models", f"{table} has no {key[0]!r}", hint='write id = "NAME": what requests call it')
     where = f"{table}, {key[0]}" if key else table
     return InvalidInput(
-        "models", f"{where}: {error['msg']}, not {error['input']!r}", hint="docs/models.md tells what each key takes"
+        "models", f"{where}: {error['msg']}, not {error['input']!r}", hint="docs/models.md describes each key"
     )
 
 

@@ -73,7 +73,7 @@ def able_formats(exports: frozenset[str]) -> list[str]:
 def check_format(form: str, task: str, exports: frozenset[str], *, image_prefix: str = "") -> None:
     """Raises InvalidInput for an unknown format, or one that does not support the task's results or a prefix."""
     if form not in FORMATS:
-        raise InvalidInput("format", f"{form!r} is no export format", hint=f"send one of {', '.join(FORMATS)}")
+        raise InvalidInput("format", f"{form!r} is not an export format", hint=f"send one of {', '.join(FORMATS)}")
     if form not in (able := able_formats(exports)):
         raise InvalidInput("format", f"results of {task} cannot be exported as {form}", hint=f"use {', '.join(able)}")
     if image_prefix and form not in PREFIXED:

@@ -46,7 +46,7 @@ def test_zero_shot_goes_with_the_others(dense_server: Server, png: bytes) -> Non
     [
         ({"zero-shot": {"labels": ["a", "b"], "trails": 2}}, ("tasks.zero-shot.trails", "trials")),
         ({"zero-shot": {"labels": ["a", "b"], "format": "png"}}, ("tasks.zero-shot.format", "json")),
-        ({"colour": {}}, ("'colour' is no task", "depth")),
+        ({"colour": {}}, ("'colour' is not a task", "depth")),
     ],
 )
 def test_an_invalid_task_is_reported_with_its_place(

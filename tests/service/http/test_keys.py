@@ -92,7 +92,7 @@ def test_with_a_damaged_or_missing_file_no_key_is_valid(path: Path, damage: str 
         path.unlink()
     else:
         path.write_text(damage)
-        with pytest.raises(InvalidInput, match="no file of keys"):
+        with pytest.raises(InvalidInput, match="not a file of keys"):
             read_keys(path)
     assert store.find(text, NOW) is None
     assert store.in_use

@@ -85,7 +85,9 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
     return {
         "[404] this server has no model 'nothing'": infer(image, model="nothing"),
         "[404] this server has no model 'other'": infer(image, model_version="other"),
-        "[422] 'x' is no output; choose from depth, answer": infer(image, outputs=[triton.InferRequestedOutput("x")]),
+        "[422] 'x' is not an output; choose from depth, answer": infer(
+            image, outputs=[triton.InferRequestedOutput("x")]
+        ),
         "[422] 'classification' is not supported": infer(
             image, outputs=[triton.InferRequestedOutput("depth", class_count=3)]
         ),
@@ -97,7 +99,7 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
         "[422] image.0: The text is not base64": infer(tensor("image", ["?"], binary=False)),
         "[422] it is sent twice": infer(image, image),
         "[422] it is an input and a parameter": infer(image, tensor("flip", [True], "BOOL"), parameters={"flip": True}),
-        "[422] it is no text in UTF-8": infer(image, tensor("scene", [b"\xff"])),
+        "[422] it is not text in UTF-8": infer(image, tensor("scene", [b"\xff"])),
         "[422] wrong: Unknown field": infer(image, parameters={"wrong": 1}),
         "[422] no task here has sequences": infer(image, sequence_id=5),
         "[422] it is not a whole number": infer(image, timeout=1.5),

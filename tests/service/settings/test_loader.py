@@ -107,7 +107,7 @@ def test_names_of_models_in_a_file_are_no_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('id = "a"\nsorce = "b"', r"\[\[models\]\] number 2: 'sorce' is no key of a model"),
+        ('id = "a"\nsorce = "b"', r"\[\[models\]\] number 2: 'sorce' is not a key of a model"),
         ('source = "b"', r"\[\[models\]\] number 2 has no 'id'"),
         ('id = "a b"', r"\[\[models\]\] number 2, id: .*not 'a b'"),
         ('id = "a"\ndtype = "int8"', r"\[\[models\]\] number 2, dtype: .*'float32'.*not 'int8'"),
