@@ -2,8 +2,8 @@
 
 `affine`: the box widened by a quarter and to the network's aspect, cut by the unbiased (UDP) matrix; training and all
 published figures use it. `stretch`: the bare box stretched to the network's size, as the demo and the ComfyUI nodes do.
-Sizes are (width, height) here, as the original has them. Source: SDPose's utils/dataset_loader.py,
-gradio_app/SDPose_gradio.py, and MMPose's transforms (UDP: arXiv:1911.07524).
+Sizes are (width, height) here, as the original has them.
+Source: SDPose's utils/dataset_loader.py, gradio_app/SDPose_gradio.py, and MMPose's transforms (UDP: arXiv:1911.07524).
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def stretch_crop(
     """The crop of one box by the published demo: truncated, clipped and stretched.
 
     image: (H, W, 3) uint8, channels in any order. xyxy: (4,) corners; None, and a box outside the image, mean the whole
-    image. Returns (height, width, 3) uint8 of `size`, and the region it shows.
+    image.
+    Returns (height, width, 3) uint8 of `size`, and the region it shows.
     """
     height, width = image.shape[:2]
     x1, y1, x2, y2 = (0, 0, width, height) if xyxy is None else (int(value) for value in xyxy)

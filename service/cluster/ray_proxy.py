@@ -1,6 +1,7 @@
-"""Middleware for the HTTP proxies of Ray Serve: it answers requests that Ray leaves without an answer. If the replica
-of a request dies, a proxy sends nothing, and uvicorn answers a bare 500. The request can be sent again, so this
-middleware answers 503 with the seconds to wait.
+"""Middleware for the HTTP proxies of Ray Serve: it answers requests that Ray leaves without an answer.
+
+If the replica of a request dies, a proxy sends nothing, and uvicorn answers a bare 500. The request can be sent again,
+so this middleware answers 503 with the seconds to wait.
 """
 
 from __future__ import annotations

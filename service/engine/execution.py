@@ -27,9 +27,11 @@ def choose_function(
     contexts: TensorCache,
     wait: Callable[[torch.device], None] | None = None,
 ) -> Callable[[Sequence[Any]], list[Any]]:
-    """The function that runs a batch of this call's kind. contexts: of texts, by the backbone's revision. wait: returns
-    when the device has finished its work, or raises the work's error; by default `wait_for_device`. Without it errors
-    and seconds of a batch would count for the next batch that reads a result.
+    """The function that runs a batch of this call's kind.
+
+    contexts: of texts, by the backbone's revision. wait: returns when the device has finished its work, or raises the
+    work's error; by default `wait_for_device`. Without it errors and seconds of a batch would count for the next batch
+    that reads a result.
     """
     wait = wait or wait_for_device
 

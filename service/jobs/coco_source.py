@@ -38,8 +38,8 @@ def has_boxes(document: Mapping[str, Any]) -> bool:
 def describe_images(document: Mapping[str, Any]) -> list[Item]:
     """The images in the file's order. Their addresses are their names.
 
-    `given` has the image's id, the boxes of its persons, its size in the file, and its problem. Raises ValueError if
-    the file lists no images, or if no box belongs to an image.
+    `given` has the image's id, the boxes of its persons, its size in the file, and its problem.
+    Raises ValueError if the file lists no images, or if no box belongs to an image.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("images"), list):
         raise ValueError("it has no list of images")

@@ -14,8 +14,10 @@ from service.models.slots import Slot
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How to make room for a model. leaving: ids of idle models to evict now, in order; None while there is no room.
-    draining: ids of busy models that accept no new users from now on.
+    """How to make room for a model.
+
+    leaving: ids of idle models to evict now, in order; None while there is no room. draining: ids of busy models that
+    accept no new users from now on.
     """
 
     leaving: tuple[str, ...] | None
