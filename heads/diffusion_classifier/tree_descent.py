@@ -140,7 +140,7 @@ async def _descend(
             continue
         hypotheses = forks[path]
         layout = default_layout(len(hypotheses.members), steps)
-        if levels and _spent(budget, started, layout.block_units * len(hypotheses.prompts)):
+        if levels and _is_spent(budget, started, layout.block_units * len(hypotheses.prompts)):
             break
         share = error_share(here, left)
         shares.append(share)
@@ -187,7 +187,7 @@ def _make_path(
     )
 
 
-def _spent(budget: Budget, started: float, block_rows: int) -> bool:
+def _is_spent(budget: Budget, started: float, block_rows: int) -> bool:
     """Whether the remaining budget is too small for one block of the next race."""
     if budget.rows is not None and budget.rows < block_rows:
         return True

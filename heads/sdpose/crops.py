@@ -51,7 +51,7 @@ def centers_and_scales(
     return (low + high) * np.float32(0.5), (high - low) * np.float32(padding)
 
 
-def fixed_scales(scales: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+def fix_aspect(scales: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     """The widths and heights, (N, 2) float32, with the shorter one enlarged to the aspect of `size` (width, height)."""
     aspect = np.float32(size[0] / size[1])
     width, height = scales[:, 0], scales[:, 1]
@@ -88,7 +88,7 @@ def affine_crop(
     part is black. Returns (height, width, 3) uint8 of `size`.
     """
     center, padded = centers_and_scales(xyxy[None])
-    scale = fixed_scales(padded, size)
+    scale = fix_aspect(padded, size)
     crop = cv2.warpAffine(image, warp_matrix(center[0], scale[0], size), size, flags=cv2.INTER_LINEAR)
     # As in the original: the inverse uses the whole size, the matrix the size minus one.
     origin = center[0].astype(np.float64) - scale[0].astype(np.float64) / 2
