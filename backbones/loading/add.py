@@ -64,7 +64,7 @@ def add_model(
         raise ModelNotFound(
             f"{hub_id} is on the hub, but DIFFSIGHT_OFFLINE forbids downloads", hint=_copy_hint(model.kind)
         )
-    say(f"asking the hub for {hub_id}@{revision}")
+    say(f"requesting the file list of {hub_id}@{revision}")
     commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_copy_hint(model.kind))
     files = model.select_files(remote.keys(), hub_id)
     wanted: Mapping[str, RemoteFile] = {file: remote[file] for file in files}

@@ -83,7 +83,7 @@ def check_exposure(settings: Settings, host: str | None = None) -> None:
             "host",
             f"{host} allows requests from other machines, and there is no API key",
             hint="create one with `diffsight keys create NAME`, or set DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS=true to "
-            "answer everybody",
+            "answer requests without a key",
         )
 
 
