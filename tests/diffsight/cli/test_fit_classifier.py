@@ -61,4 +61,4 @@ def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, digits_folder:
     image = next(digits_folder.rglob("*.png"))
     wrong = diffsight("predict", "classifier", image, "--classifier", tmp_path / "cat.png")
     assert wrong.returncode == 2
-    assert "no safetensors" in wrong.stderr
+    assert "not a safetensors" in wrong.stderr

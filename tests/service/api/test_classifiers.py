@@ -350,7 +350,7 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
 
     weights, labels = tensors["weights"], tensors["examples.labels"]
     return {
-        "no file": (b"x", "no safetensors"),
+        "no file": (b"x", "not a safetensors"),
         "NaN": (changed("weights", np.full_like(weights, np.nan)), "NaN"),
         "infinite vectors": (changed("examples.vectors", np.full_like(tensors["examples.vectors"], np.inf)), "NaN"),
         "shape": (changed("weights", weights[:, :-1]), "weights is float32"),
