@@ -59,8 +59,9 @@ class Description:
 
 
 class Backbone(Protocol):
-    """A backbone for an engine: batches in, results out in the same order. All items of a call share one
-    `batch_key`.
+    """A backbone for an engine: batches in, results out in the same order.
+
+    All items of a call share one `batch_key`.
     """
 
     @property

@@ -1,6 +1,7 @@
-"""Atomic writes of files and folders: to a temporary name in the same folder, synced to the disk, then renamed. The
-temporary name is hidden: `.NAME.RANDOM.part`. A writer that fails removes it. A process that is killed leaves it, and
-`remove_leftovers` deletes it later.
+"""Atomic writes of files and folders: to a temporary name in the same folder, synced to the disk, then renamed.
+
+The temporary name is hidden: `.NAME.RANDOM.part`. A writer that fails removes it. A process that is killed leaves it,
+and `remove_leftovers` deletes it later.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _NAME_LENGTH = 40  # 160 bytes at most, so that long names stay within the 255 b
 def write_file(path: Path, content: bytes | Iterable[bytes], *, mode: int = 0o666) -> None:
     """Write a file whole: its bytes, or the pieces of it in order. Creates no folder.
 
-    mode: permissions of the file, before the umask. Raises OSError if it cannot be written; the old file then stays.
-    Errors of `content` are raised too.
+    mode: permissions of the file, before the umask.
+    Raises OSError if it cannot be written; the old file then stays. Errors of `content` are raised too.
     """
     with replacing(path, mode=mode) as file:
         file.writelines([content] if isinstance(content, bytes) else content)
@@ -88,8 +89,10 @@ def replacing_path(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """An empty folder, which replaces `path` with all its files when the block ends. It is deleted if the block raises.
-    The parent folder is created if it is missing. While a folder is replaced, neither exists for a moment.
+    """An empty folder, which replaces `path` with all its files when the block ends.
+
+    It is deleted if the block raises. The parent folder is created if it is missing. While a folder is replaced,
+    neither exists for a moment.
     """
     beside, old = name_beside(path), name_beside(path)
     beside.mkdir(parents=True)
@@ -114,8 +117,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder with all its files: rename it to a hidden name first, then delete file by file. Raises OSError if
-    it does not exist, or cannot be renamed.
+    """Delete a folder with all its files: rename it to a hidden name first, then delete file by file.
+
+    Raises OSError if it does not exist, or cannot be renamed.
     """
     beside = name_beside(path)
     path.rename(beside)

@@ -1,4 +1,4 @@
-"""Noise levels, noising, and noise that depends on nothing but content and position."""
+"""Noise levels, noising, and noise that depends only on content and position."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def linear_alphas_cumprod(beta_start: float = 1e-4, beta_end: float = 0.02, step
 
 
 def signal_and_noise_levels(alphas_cumprod: Tensor) -> tuple[Tensor, Tensor]:
-    """What clean sample and noise are multiplied by at each timestep: sqrt(abar) and sqrt(1 - abar).
+    """The factors of clean sample and noise at each timestep: sqrt(abar) and sqrt(1 - abar).
 
-    alphas_cumprod: any shape. Returns two tensors of that shape, their roots taken in its number type.
+    alphas_cumprod: any shape.
+    Returns two tensors of that shape, their roots taken in its number type.
     Source: DDPM (arXiv:2006.11239), equation 4.
     """
     return alphas_cumprod**0.5, (1.0 - alphas_cumprod) ** 0.5
@@ -53,7 +54,7 @@ def noise_from_velocity(velocity: Tensor, noised: Tensor, alphas_cumprod: Tensor
 
 
 def content_key(array: Tensor) -> bytes:
-    """What two arrays share exactly when they hold the same numbers in the same shape: the key of caches and noise.
+    """A key that two arrays share exactly if they have the same shape and values, for caches and noise.
 
     array: any shape and number type, on any device.
     Returns 16 bytes.
@@ -71,7 +72,7 @@ def make_generator(content: bytes, index: int) -> torch.Generator:
 
 
 def draw_noise(content: bytes, index: int, shape: Sequence[int]) -> Tensor:
-    """Standard normal noise that only `content` and `index` decide: not the device, the batch, or the order of asking.
+    """Standard normal noise that only `content` and `index` decide: not the device, the batch, or the order of calls.
 
     Returns float32 of `shape`, any shape, on the CPU.
     """

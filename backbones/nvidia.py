@@ -1,4 +1,4 @@
-"""The NVIDIA driver of this machine, and why torch cannot compute on a GPU that is there."""
+"""The NVIDIA driver of this machine, and why torch cannot use an existing GPU."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ _HIDDEN = ("", "-1", "NoDevFiles")
 
 @dataclass(frozen=True, slots=True)
 class Nvidia:
-    """What of NVIDIA this process has. gpus: device files, also of GPUs that torch cannot use. driver: its version, ""
-    if it is not known. cuda: what torch was built for, "" for a build for CPUs alone. usable: GPUs that torch sees.
+    """The NVIDIA devices of this process.
+
+    gpus: device files, also of GPUs that torch cannot use. driver: its version, "" if it is not known. cuda: the
+    version that torch was built for, "" for a build without CUDA. usable: GPUs that torch sees.
     """
 
     gpus: int
@@ -45,7 +47,7 @@ class Nvidia:
         return bool(self.driver) and int(self.driver.split(".")[0]) < self.oldest_driver
 
     def hint(self) -> str:
-        """What to do where torch sees fewer GPUs than were named."""
+        """The hint if torch sees fewer GPUs than named."""
         if not self.cuda:
             return "install a CUDA build of torch, or use the device `cpu`"
         if self.problem():
@@ -60,10 +62,10 @@ class Nvidia:
 
 
 def look_for_nvidia(dev: Path = Path("/dev"), proc: Path = Path("/proc"), visible: str | None = None) -> Nvidia:
-    """What of NVIDIA this process has. Device files count: a container without a GPU still sees the host's driver.
+    """The NVIDIA devices of this process. Device files count: a container without a GPU still sees the host's driver.
 
-    dev, proc: where device files and the driver's version are read. visible: as CUDA_VISIBLE_DEVICES, which is read
-    if it is None: GPUs that it hides are not there.
+    dev, proc: where device files and the driver's version are read. visible: as CUDA_VISIBLE_DEVICES, which is read if
+    it is None; hidden GPUs do not count.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
     hidden = visible is not None and visible.strip() in _HIDDEN

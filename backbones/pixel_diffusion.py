@@ -29,7 +29,7 @@ from backbones.without_text import WithoutText
 class PixelDiffusion(WithoutText):
     """A frozen stock `UNet2DModel` over images in [-1, 1]; `backbones/loading/guided_diffusion.py` loads it.
 
-    Where the network predicts a variance too (6 output channels for 3 of image), `noise_pred` is the first half.
+    If the network predicts a variance too (6 output channels for 3 of the image), `noise_pred` is the first half.
     """
 
     hint = "choose a Stable Diffusion"
@@ -62,7 +62,7 @@ class PixelDiffusion(WithoutText):
         )
 
     def check(self, row: UNetRow) -> None:
-        """Raises InvalidInput for a row that cannot run here, ModelNotFound for any variant."""
+        """Raises InvalidInput for a row that this network cannot run, ModelNotFound for a variant."""
         self.check_plain(
             row,
             "a pixel-space network",

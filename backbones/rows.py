@@ -21,7 +21,7 @@ class KeysValues:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HiddenStates:
-    """What the keys and values of one self-attention layer are projected from: half their bytes, the same result.
+    """The hidden states from which one self-attention layer projects keys and values: half the bytes, the same result.
 
     states: (L, C) in the U-Net's number type, the layer's input, which its block's first norm gives.
     """
@@ -30,22 +30,24 @@ class HiddenStates:
 
 
 Bank = Mapping[str, KeysValues | HiddenStates]
-"""What to read beside a row's own tokens, by the diffusers name of the self-attention layer (`...attn1`) that reads it,
-of one image or of a set. Hidden states are projected anew in every pass that reads them."""
+"""Keys and values that a row reads in addition to its own tokens, of one image or of a set, by the diffusers name of
+the self-attention layer (`...attn1`). Hidden states are projected again in every pass.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What a row asks for. Layers and blocks go by their diffusers module names, as in `unet.named_modules()`.
+    """What to capture in a row's pass.
 
+    Layers and blocks have their diffusers module names, as in `unet.named_modules()`.
     output: the U-Net's raw output (what diffusers calls `sample`).
     noise_pred: the predicted noise; equal to `output` for epsilon models, converted from v for v-prediction.
     features: modules whose output feature map is wanted ("mid_block", "up_blocks.1.attentions.1", "conv_in", ...).
     attention_maps: cross-attention layers ("...attn2") whose head-averaged maps are wanted.
     keys_values: self-attention layers ("...attn1") whose keys and values are wanted.
 
-    The pass stops after the last module that any row of the batch needs, so a row that asks for early features only
-    does not pay for the rest when its batch mates agree.
+    The pass stops after the last module that any row of the batch needs, so a row that captures only early features
+    does not pay for the rest if its batch mates do not need it.
     """
 
     output: bool = False
@@ -59,10 +61,10 @@ class Capture:
 class UNetRow:
     """One U-Net evaluation.
 
-    latents: (C, h, w), already noised and scaled as the task wants them; the engine moves and casts them.
+    latents: (C, h, w), noised and scaled; the engine moves and casts them.
     timestep: 0-based index into the training schedule.
     encoder_hidden_states: (T, D) text context; rows of one batch may differ in T. None for networks without text.
-    capture: what to bring back.
+    capture: what to return.
     class_label: index into the U-Net's class embedding, if it has one.
     input_convolution: "" for the U-Net's own `conv_in`, else the name of another one that the variant carries.
     bank: keys and values that every self-attention layer named in it reads behind the row's own.
@@ -81,7 +83,7 @@ class UNetRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captures:
-    """What was captured for one row, on the device, in the U-Net's number type; empty without a request for it.
+    """The captures of one row, on the device, in the U-Net's number type; empty if not requested.
 
     output, noise_pred: (C, h, w).
     features: name -> (C, h, w).

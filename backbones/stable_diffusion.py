@@ -51,7 +51,7 @@ class StableDiffusion:
         self.vae: Any = vae.eval().requires_grad_(False)
         self.text_encoder: Any = text_encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        # Padding and cutting are state of the tokenizer, and callers come from the device's thread and from others.
+        # Padding and truncation are state of the tokenizer, which several threads use.
         self._tokenizing = Lock()
         self.variants: dict[str, Variant] = {}
         self.alphas_cumprod = alphas_cumprod
@@ -59,16 +59,16 @@ class StableDiffusion:
             self.add_variant(variant_name, variant)
 
     def add_variant(self, name: str, variant: Variant) -> None:
-        """Make another U-Net available to rows. Tensors that equal the backbone's own are held once."""
+        """Make another U-Net available to rows. Tensors that equal the backbone's own are shared."""
         variant.unet.eval().requires_grad_(False)
         use_fast_layout(variant.unet)
         if name and "" in self.variants:
             share_equal_parameters(self.variants[""].unet, variant.unet)
-        # A new mapping: the device's thread may be reading the one that is there.
+        # A new mapping: the device's thread may be reading the old one.
         self._set_variants({**self.variants, name: variant})
 
     def remove_variant(self, name: str) -> None:
-        """Let go of a fine-tuned U-Net; nothing may still run on it. Tensors that others share stay."""
+        """Remove a fine-tuned U-Net; no row may run on it any more. Shared tensors stay."""
         self._set_variants({other: variant for other, variant in self.variants.items() if other != name})
 
     def _set_variants(self, variants: dict[str, Variant]) -> None:
@@ -107,7 +107,7 @@ class StableDiffusion:
             return [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids]
 
     def check(self, row: UNetRow) -> None:
-        """Raises InvalidInput for a row that cannot run here, ModelNotFound for a variant that is not here."""
+        """Raises InvalidInput for a row that this network cannot run, ModelNotFound for an unknown variant."""
         if row.variant not in self.variants:
             names = ", ".join(self.description.variants) or "none"
             raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint=f"it has: {names}")
@@ -182,14 +182,14 @@ def with_noise_pred(
 
     captured: of each row; its `output` (C, h, w) is read. alphas_cumprod: (steps,).
     """
-    asking = [index for index, row in enumerate(rows) if row.capture.noise_pred]
-    noise = {index: captured[index].output for index in asking}
-    if asking and prediction_type == "v_prediction":
+    capturing = [index for index, row in enumerate(rows) if row.capture.noise_pred]
+    noise = {index: captured[index].output for index in capturing}
+    if capturing and prediction_type == "v_prediction":
         velocity = torch.stack([tensor for tensor in noise.values() if tensor is not None])
-        noised = torch.stack([rows[index].latents.to(velocity.device) for index in asking])
-        timesteps = torch.tensor([rows[index].timestep for index in asking])
+        noised = torch.stack([rows[index].latents.to(velocity.device) for index in capturing])
+        timesteps = torch.tensor([rows[index].timestep for index in capturing])
         noise = dict(
-            zip(asking, noise_from_velocity(velocity, noised, alphas_cumprod, timesteps).unbind(), strict=True)
+            zip(capturing, noise_from_velocity(velocity, noised, alphas_cumprod, timesteps).unbind(), strict=True)
         )
     return [
         replace(captures, noise_pred=noise.get(index), output=captures.output if row.capture.output else None)
@@ -198,7 +198,7 @@ def with_noise_pred(
 
 
 def module_names(unet: nn.Module) -> frozenset[str]:
-    """What rows may name in a U-Net: its modules, but for itself and for lists of modules, which never run."""
+    """Modules of a U-Net that rows may name: all except itself and lists of modules, which never run."""
     return frozenset(name for name, module in unet.named_modules() if name and not isinstance(module, nn.ModuleList))
 
 
@@ -267,7 +267,7 @@ def use_fast_layout(unet: nn.Module) -> None:
     """Lay the weights of a float32 U-Net on the CPU out channels last, in place.
 
     The CPU's convolutions then need no copy of their inputs and outputs in another layout: a batch takes a sixth less
-    time. The VAE stays as it is: its group norms over whole images round too coarsely in this layout.
+    time. The VAE is not changed: its group norms over whole images round too coarsely in this layout.
     """
     weight = next(unet.parameters())
     if weight.device.type == "cpu" and weight.dtype == torch.float32:

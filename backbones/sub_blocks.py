@@ -1,4 +1,4 @@
-"""The places of a U-Net whose output a row can capture, by their diffusers names, in the order in which they run."""
+"""The sub-blocks of a U-Net whose output a row can capture, by diffusers name, in the order in which they run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sub_block_names(unet: nn.Module) -> tuple[str, ...]:
 def pass_depth(capture: Capture, sub_blocks: tuple[str, ...]) -> int:
     """How far a pass must go for a capture: the number of sub-blocks that it needs. Some are parts of others.
 
-    sub_blocks: the network's, in order. What is none of them nor within one counts as the whole network.
+    sub_blocks: the network's, in order. A module outside of them counts as the whole network.
     """
     if capture.output or capture.noise_pred:
         return len(sub_blocks)
@@ -40,7 +40,7 @@ def pass_depth(capture: Capture, sub_blocks: tuple[str, ...]) -> int:
 
 
 def _place(name: str, sub_blocks: tuple[str, ...]) -> int:
-    """1 for the first sub-block and what is within it, and so on."""
+    """The number of the sub-block that contains a module, from 1."""
     while name:
         if name in sub_blocks:
             return sub_blocks.index(name) + 1

@@ -10,10 +10,10 @@ _APPLICATION = "diffsight"
 
 
 def data_folder() -> Path:
-    """Where models and what callers made are kept: `~/.local/share/diffsight` on Linux."""
+    """The folder of models and of clients' objects: `~/.local/share/diffsight` on Linux."""
     return platformdirs.user_data_path(_APPLICATION, appauthor=False)
 
 
 def configuration_folder() -> Path:
-    """Where keys are kept: `~/.config/diffsight` on Linux."""
+    """The folder of keys: `~/.config/diffsight` on Linux."""
     return platformdirs.user_config_path(_APPLICATION, appauthor=False)

@@ -1,4 +1,4 @@
-"""What backbones without a text encoder have in common: they refuse texts and whatever else only others take."""
+"""The base of backbones without a text encoder: they refuse texts and other unsupported fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backbones.rows import UNetRow
 
 
 class WithoutText:
-    """Base of a backbone whose rows carry no context. `hint` says what a caller who sent texts can do instead."""
+    """Base of a backbone whose rows carry no context. `hint` says what to do instead of sending texts."""
 
     name: str
     alphas_cumprod: Tensor

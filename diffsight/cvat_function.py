@@ -30,8 +30,9 @@ _ROUTES = {
 
 
 class NoAnswer(cvataa.BadFunctionError, urllib3.exceptions.HTTPError):  # type: ignore[misc]
-    """The server cannot be reached, or refuses. `cvat-cli` ends with the message of an HTTP error, without a
-    traceback.
+    """The server cannot be reached, or refuses.
+
+    `cvat-cli` ends with the message of an HTTP error, without a traceback.
     """
 
 

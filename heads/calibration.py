@@ -19,7 +19,8 @@ def fit_temperature(
     logits: (N, K) float64. truth: (N,) int64. weights: (N,) float64, of each answer; None counts them alike.
     bounds: natural logarithms of the least and the largest temperature.
     Each class is counted once more (Laplace's rule): without it a set of right answers would give a temperature of
-    zero. Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599); Platt (1999) for the targets.
+    zero.
+    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599); Platt (1999) for the targets.
     """
     from scipy.optimize import minimize_scalar  # takes a second: imported only for a fit
 

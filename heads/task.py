@@ -119,20 +119,20 @@ class Task(Generic[H, O, R]):
     summary, source: "Metric depth of an image"; "VPD (arXiv:2303.02153)".
     options: model of the options. answer: model of the answer's part that is the task's own.
     open: (backbone, weights, **model options) to the head, which has a `name` and a `revision` that changes when any
-    answer could. Adds the head's U-Net variant to the backbone. Raises ModelNotFound if the task needs weights and
-    has none, or does not go with the backbone. A task with published models also takes `name`, which the head
-    and its variant have where `weights` is a path.
+    answer could. Adds the head's U-Net variant to the backbone.
+    Raises ModelNotFound if the task needs weights and has none, or does not go with the backbone. A task with published
+    models also takes `name`, which the head and its variant have where `weights` is a path.
     run: (engine, head, inputs, options, on_progress) to a typed result in the image's own pixels.
     to_answer: (result, head, options) to the answer.
     group: the route's path before the name: "classify" gives /v1/classify/NAME. path: the whole path below /v1 where
     the route has parameters.
     forms: further ways to write the result, by name. exports: job formats that have a place for it.
     complete: (options, head, counts, limits) to the options with all defaults that the model decides filled in, so that
-    a job's results do not change with the server's settings. Raises InvalidInput, before any work, for what the head
-    or the limits do not allow.
+    a job's results do not change with the server's settings.
+    Raises InvalidInput, before any work, for what the head or the limits do not allow.
     estimate_rows: (options, head as `run` gets it) to U-Net rows an image, at most. least_rows: those that it takes in
     any case.
-    prepare: (opened head, options, library) to the head that `run` gets, which also holds what callers made, such as
+    prepare: (opened head, options, library) to the head that `run` gets, which also holds objects of clients, such as
     the concepts that the options name. Reads files. Without it, `run` gets the opened head.
     made_on: (options, library) to the revision of the backbone that what the options name was made on, which a request
     that names no model then runs on; None for any.

@@ -48,10 +48,11 @@ def create_app(
     on_device_lost: Callable[[Exception], None] | None = None,
     fetcher: UrlFetcher | None = None,
 ) -> FastAPI:
-    """The app for `settings`, by default those of the environment. Models load in its lifespan. tasks: the tasks to
-    serve. on_started: called once, when the models are warm, or with the error that prevents it. on_device_lost: called
-    on another thread when the device's worker has stopped and only a new process helps. fetcher: fetches images by
-    address; by default as the settings say.
+    """The app for `settings`, by default those of the environment.
+
+    Models load in its lifespan. tasks: the tasks to serve. on_started: called once, when the models are warm, or with
+    the error that prevents it. on_device_lost: called on another thread when the device's worker has stopped and only a
+    new process helps. fetcher: fetches images by address; by default as the settings say.
     """
     settings = settings or load_settings()
     state = open_state(settings, tasks, fetcher)

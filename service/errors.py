@@ -8,7 +8,7 @@ DiffsightError          (backbones/errors.py)
 ├── HeadTooLarge        a head, or trailers, of more bytes than allowed
 ├── KeyNeeded           no valid API key, for whatever reason
 ├── ForeignCaller       without any key: a page of another origin, or a name that is not this machine's
-├── NothingStored       nothing that callers made has this id
+├── NothingStored       no object of a client has this id
 ├── ChangedMeanwhile    what was to be changed is not what it was when the change began
 ├── NotReady            the backbone is still loading, could not be loaded, or the server is stopping
 ├── ModelInUse          a model cannot be unloaded because it is in use

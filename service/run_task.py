@@ -29,8 +29,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """A task with complete options and its head; all checks that need no images are done. head: for `run`, with the
-    clients' objects as of the preparation. loaded: the task's model.
+    """A task with complete options and its head; all checks that need no images are done.
+
+    head: for `run`, with the clients' objects as of the preparation. loaded: the task's model.
     """
 
     task: AnyTask
@@ -50,8 +51,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
-    """How to run a request. usage: its resources, filled while it runs. bulk: whether interactive requests go first.
-    deadline_seconds: at most the settings'; None means the settings'.
+    """How to run a request.
+
+    usage: its resources, filled while it runs. bulk: whether interactive requests go first. deadline_seconds: at most
+    the settings'; None means the settings'.
     """
 
     usage: Usage
@@ -82,9 +85,9 @@ async def prepare(
     """The work of a task with these options, complete and checked; its model stays loaded until the context is left.
 
     counts: of the images; by default one. model: its id; None is the task's default. seconds: how long loading it may
-    take; None is the settings' deadline. long: whether the work takes minutes or more. Raises NotReady and
-    ModelNotFound without a model, InvalidInput for options that cannot run, need more rows than a request may take, or
-    cannot finish in time, and NothingStored for objects that do not exist.
+    take; None is the settings' deadline. long: whether the work takes minutes or more.
+    Raises NotReady and ModelNotFound without a model, InvalidInput for options that cannot run, need more rows than a
+    request may take, or cannot finish in time, and NothingStored for objects that do not exist.
     """
     seconds = seconds or state.settings.limits.deadline_seconds
     if model is None and task.made_on is not None:
@@ -196,8 +199,10 @@ async def run_procedure(
 
 @asynccontextmanager
 async def decoded_inputs(state: AppState, files: InputFiles, terms: Terms) -> AsyncIterator[Inputs]:
-    """The decoded images of a request, which count towards the pixel budget until the block ends. URLs are fetched
-    first. Raises InvalidInput.
+    """The decoded images of a request, which count towards the pixel budget until the block ends.
+
+    URLs are fetched first.
+    Raises InvalidInput.
     """
     sources, names, usage = files.all(), files.names(), terms.usage
     started = time.perf_counter()

@@ -1,4 +1,5 @@
 """Threads for blocking work, with a pool for each kind: if one kind hangs or is overloaded, the others continue.
+
 asyncio's own pool runs only short work. Name look-ups have threads in `service.inputs.urls`, the device in
 `service.engine`.
 """
@@ -40,8 +41,9 @@ UPLOADS = ThreadPoolExecutor(8, "upload")
 
 
 async def run_in(pool: ThreadPoolExecutor, function: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
-    """The result of the function, called on a thread of the pool with the caller's context variables. If cancelled
-    before it starts, it is never called; a running function is not waited for.
+    """The result of the function, called on a thread of the pool with the caller's context variables.
+
+    If cancelled before it starts, it is never called; a running function is not waited for.
     """
     context = contextvars.copy_context()
     call = partial(context.run, partial(function, *arguments, **options))

@@ -172,7 +172,7 @@ def random_view(
     image = data.image(person.image_id)
     points = data.points[person.id]
     center, padded = crops.centers_and_scales(person.xyxy[None])
-    scale = crops.fixed_scales(padded, size)[0]
+    scale = crops.fix_aspect(padded, size)[0]
 
     def draw_batch(most: float, count: int) -> NDArray[np.float32]:
         return (generator.normal(0, 0.5, count).clip(-1, 1) * most).astype(np.float32)

@@ -46,7 +46,7 @@ def predict_persons(
             estimate_poses(engine, model, data.image(image_id), boxes[good], crop=crop, flip_test=flip_test)
         )
         _, padded = crops.centers_and_scales(xyxy[good])
-        areas = crops.fixed_scales(padded, model.size).astype(np.float64).prod(axis=1)
+        areas = crops.fix_aspect(padded, model.size).astype(np.float64).prod(axis=1)
         predictions += [
             Prediction(person.id, image_id, points, scores, person.score, float(area))
             for person, points, scores, area in zip(kept, keypoints.points, keypoints.scores, areas, strict=True)

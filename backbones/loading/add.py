@@ -63,16 +63,16 @@ def add_model(
 
     if offline:
         raise ModelNotFound(
-            f"{hub_id} is on the hub, but DIFFSIGHT_OFFLINE forbids downloads", hint=_instead(model.kind)
+            f"{hub_id} is on the hub, but DIFFSIGHT_OFFLINE forbids downloads", hint=_copy_hint(model.kind)
         )
-    say(f"asking the hub for {hub_id}@{revision}")
-    commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_instead(model.kind))
+    say(f"requesting the file list of {hub_id}@{revision}")
+    commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_copy_hint(model.kind))
     files = model.select_files(remote.keys(), hub_id)
     wanted: Mapping[str, RemoteFile] = {file: remote[file] for file in files}
     download = folder / INCOMING / f"{hub_id.replace('/', '--')}@{commit}"
     # The download and its conversion are on the disk at the same time.
     check_space(2 * sum(file.bytes for file in wanted.values()) - _size(download), folder, free)
-    fetch = partial(fetch_files, hub_id, commit, target=download, endpoint=endpoint, instead=_instead(model.kind))
+    fetch = partial(fetch_files, hub_id, commit, target=download, endpoint=endpoint, instead=_copy_hint(model.kind))
     fetch({file: remote[file] for file in files if file.endswith(".json")})
     model.check_configs(download, files, any_size=any_size)
     say(f"fetching {len(files)} files, {gigabytes(sum(file.bytes for file in wanted.values()))}")
@@ -133,7 +133,7 @@ def _locate(model: PublishedModel, source: str) -> tuple[Path | None, str]:
     return None, hub_id
 
 
-def _instead(kind: str) -> str:
+def _copy_hint(kind: str) -> str:
     return f"bring its files to this machine, then: diffsight models add {kind} --from PATH"
 
 

@@ -37,8 +37,8 @@ def load_diffusers_folder(
 
     Weights are safetensors, or `.bin` files read with `weights_only=True`.
     file_variant: "fp16" reads `diffusion_pytorch_model.fp16.safetensors` and the like; "" reads the plain files, or a
-    variant's if a part has no others. Raises ModelNotFound if the folder or a part of it is missing, CheckpointError
-    where weights do not fit.
+    variant's if a part has no others.
+    Raises ModelNotFound if the folder or a part of it is missing, CheckpointError where weights do not fit.
     """
     # These imports take ten seconds: only what loads a model pays for them.
     from diffusers import AutoencoderKL, UNet2DConditionModel

@@ -186,9 +186,9 @@ def fetch_files(
     """Put the files below `target`, with a progress bar each on a terminal. Complete files are not fetched again.
 
     A file gets its name when it is complete and verified; until then it is NAME.partial, which the next call continues.
-    `hf_hub_download` would start from the beginning, and a weight file has gigabytes. Raises InvalidInput if the disk
-    is full, CheckpointError for content with another hash than the hub's, ModelNotFound if the connection breaks for
-    good or the hub does not have a file.
+    `hf_hub_download` would start from the beginning, and a weight file has gigabytes.
+    Raises InvalidInput if the disk is full, CheckpointError for content with another hash than the hub's, ModelNotFound
+    if the connection breaks for good or the hub does not have a file.
     """
     for name, file in files.items():
         if (target / name).is_file():

@@ -20,8 +20,9 @@ _MADV_DONTNEED = 4  # from Linux' mman.h
 
 
 class MappedFiles:
-    """Which addresses of this process are mapped files. If the system does not report them, all addresses count as
-    such.
+    """Which addresses of this process are mapped files.
+
+    If the system does not report them, all addresses count as such.
     """
 
     def __init__(self, maps: Path = Path("/proc/self/maps")) -> None:

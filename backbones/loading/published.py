@@ -62,18 +62,18 @@ def _folder_files(names: Collection[str]) -> list[str]:
     for part, stem in PARTS.items():
         old = OLD_PARTS[part]
         candidates = (
-            _present(names, f"{part}/{stem}.safetensors"),
+            _list_if_present(names, f"{part}/{stem}.safetensors"),
             _shards(names, f"{part}/{stem}-", ".safetensors", f"{part}/{stem}.safetensors.index.json"),
-            _present(names, f"{part}/{old}.bin"),
+            _list_if_present(names, f"{part}/{old}.bin"),
             _shards(names, f"{part}/{old}-", ".bin", f"{part}/{old}.bin.index.json"),
-            _present(names, f"{part}/{stem}.fp16.safetensors"),
-            _present(names, f"{part}/{old}.fp16.bin"),
+            _list_if_present(names, f"{part}/{stem}.fp16.safetensors"),
+            _list_if_present(names, f"{part}/{old}.fp16.bin"),
         )
         needed += next((weights for weights in candidates if weights), [f"{part}/{stem}.safetensors"])
     return needed
 
 
-def _present(names: Collection[str], name: str) -> list[str]:
+def _list_if_present(names: Collection[str], name: str) -> list[str]:
     return [name] if name in names else []
 
 

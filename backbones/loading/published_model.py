@@ -45,8 +45,9 @@ class PublishedModel(ABC):
 
     @abstractmethod
     def select_files(self, names: Collection[str], source: object) -> list[str]:
-        """The files of a folder or repository, by their paths in it, that make up the model. Raises ModelNotFound with
-        the list of missing files, or with the weight files among which to choose.
+        """The files of a folder or repository, by their paths in it, that make up the model.
+
+        Raises ModelNotFound with the list of missing files, or with the weight files among which to choose.
         """
 
     @abstractmethod

@@ -38,11 +38,12 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model that was added. folder: its place. source: hub id or path that it came from. revision: the branch, tag or
-    commit in the command;
+    """A model that was added.
+
+    folder: its place. source: hub id or path that it came from. revision: the branch, tag or commit in the command;
     commit: what the hub resolved it to, "" for local copies. dtype: of the U-Net's weights. added: time, ISO 8601, UTC.
-    any_size: sizes other than the published ones were allowed. files: path below `weights` -> what it must be.
-    base: kind of the backbone that it goes with; "" for a backbone, and in entries of older versions.
+    any_size: sizes other than the published ones were allowed. files: path below `weights` -> what it must be. base:
+    kind of the backbone that it goes with; "" for a backbone, and in entries of older versions.
     """
 
     folder: Path
@@ -143,8 +144,9 @@ def wrong_files(entry: ModelEntry) -> list[str]:
 
 
 def remove_entry(folder: Path, name: str) -> None:
-    """Delete a model: rename its folder to a hidden name, then delete its files. Raises ModelNotFound if there is
-    none.
+    """Delete a model: rename its folder to a hidden name, then delete its files.
+
+    Raises ModelNotFound if there is none.
     """
     check_name(name)
     if not (folder / name / ENTRY).is_file():

@@ -1,4 +1,4 @@
-"""Tensors out of weight files without running what a file says, and into networks with every key accounted for."""
+"""Read tensors from weight files without executing code in them, and load them into networks with every key checked."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from backbones.errors import CheckpointError, ModelNotFound
 from backbones.files import DAY, remove_leftovers, replacing_path
 from backbones.loading.private_memory import MappedFiles, private_copy
 
-# Training programs put the network's weights under one of these names, beside their optimizer's.
+# Training programs put the network's weights under one of these names, next to the optimizer's state.
 _NESTED_UNDER = ("state_dict", "model")
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """Tensors of any shape by key, on the CPU: a `.safetensors` file, or a torch file read with `weights_only=True`.
 
-    What lies under "state_dict" or "model" is taken out; what is no tensor (step counters and the like) is left out.
-    Raises ModelNotFound if there is no such file, CheckpointError where it is damaged or would have to run code.
+    Tensors under "state_dict" or "model" are returned alone; other values, such as step counters, are left out. Raises
+    ModelNotFound if there is no such file, CheckpointError if it is damaged or would have to run code.
     """
     if not file.is_file():
         raise ModelNotFound(f"{file} does not exist", hint="give the path of a .safetensors, .ckpt, .pt or .bin file")
@@ -63,7 +63,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file whole, with the permissions of a new file: another user's server often serves it.
 
-    tensors: key -> tensor of any shape, on any device. metadata: strings that the file keeps with them.
+    tensors: key -> tensor of any shape, on any device. metadata: strings to store in the file.
     """
     contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     remove_leftovers(file.parent, older_than_seconds=DAY)
@@ -88,7 +88,7 @@ def fill(
     unexpected: tuple[str, ...] = (),
     hint: str = "",
 ) -> None:
-    """Put `tensors` in the place of the network's parameters, cast to `dtype`; the network may be on the meta device.
+    """Replace the network's parameters by `tensors`, cast to `dtype`; the network may be on the meta device.
 
     tensors: key -> tensor of any shape, the parameter's. unexpected: keys already known to have no place here.
     Raises CheckpointError with the missing, unexpected and mis-shaped keys, if there is any.
@@ -133,7 +133,7 @@ def check_fit(
 
 
 def digest_of(*parts: Path | str) -> str:
-    """16 hexadecimal digits that change when a file or a text among `parts` does."""
+    """16 hexadecimal digits that change with every file and text among `parts`."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):

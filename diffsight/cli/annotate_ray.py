@@ -37,10 +37,11 @@ def annotate_on_cluster(
     actors: int | None = None,
     part_images: int = DEFAULT_PART,
 ) -> tuple[Job, Callable[..., Iterable[Record]]]:
-    """The job when all its images have ended, and a function that returns its records, as `JobStore.records`. address:
-    of Ray; not used if no results are missing. values: the task's parameters as in the command. out: the folder of its
-    results. actors: their largest number. part_images: of each file of results. Raises InvalidInput for errors of the
-    whole job.
+    """The job when all its images have ended, and a function that returns its records, as `JobStore.records`.
+
+    address: of Ray; not used if no results are missing. values: the task's parameters as in the command. out: the
+    folder of its results. actors: their largest number. part_images: of each file of results.
+    Raises InvalidInput for errors of the whole job.
     """
     require_ray()
     from service.cluster.parts import Order, PartFolder
@@ -69,8 +70,9 @@ def annotate_on_cluster(
 
 @contextmanager
 def _shown(order: Order, there: int) -> Iterator[Callable[[PartDone], None]]:
-    """A progress bar on standard error, or lines if that is no terminal. Yields a function to call with each finished
-    part. there: images that were done before.
+    """A progress bar on standard error, or lines if that is no terminal.
+
+    Yields a function to call with each finished part. there: images that were done before.
     """
     total, done = order.total or 0, min(there, order.total or 0)
     columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -101,7 +101,8 @@ def calibrate(
 ) -> Calibration:
     """A temperature for each of the scoring methods, fitted to labelled files.
 
-    files: with the label of each. Raises InvalidInput for a file that cannot be read.
+    files: with the label of each.
+    Raises InvalidInput for a file that cannot be read.
     """
     labels = options_of_methods[0].labels
     truth = np.array([labels.index(label) for _, label in files], dtype=np.int64)

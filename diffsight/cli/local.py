@@ -30,10 +30,12 @@ Item = TypeVar("Item")
 def open_engine(
     settings: Settings, source: str | None = None, *, classes: bool = False, tasks: Collection[str] = ()
 ) -> DirectEngine:
-    """A backbone with the engine that computes at once. Imports torch. source: of the backbone; None is the one that
-    the settings name, or the first that is served. classes: whether a network with classes instead of text is accepted.
-    tasks: further tasks than the served ones that will run on it, for the number type of `auto`. Raises InvalidInput
-    for an unsuitable network.
+    """A backbone with the engine that computes at once.
+
+    Imports torch. source: of the backbone; None is the one that the settings name, or the first that is served.
+    classes: whether a network with classes instead of text is accepted. tasks: further tasks than the served ones that
+    will run on it, for the number type of `auto`.
+    Raises InvalidInput for an unsuitable network.
     """
     opener = open_served if classes else open_model
     with progress_lines(lambda: f"loading {source or 'the backbone'}"):

@@ -33,8 +33,10 @@ SETTINGS_OPTIONS = {"backbone": Backbone, "device": Device, "dtype": DType, "con
 def with_settings(
     *, without: Collection[str] = (), in_full: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of settings instead of its keyword-only parameter `settings`. without: options that
-    the command does not have. in_full: whether `dtype=auto` means float32 on every device, as for training.
+    """Give a command the options of settings instead of its keyword-only parameter `settings`.
+
+    without: options that the command does not have. in_full: whether `dtype=auto` means float32 on every device, as for
+    training.
     """
     options = {name: option for name, option in SETTINGS_OPTIONS.items() if name not in without}
     added = [keyword_option(name, option, None) for name, option in options.items()]

@@ -14,8 +14,9 @@ _SECONDS = 5.0
 
 @contextmanager
 def progress_lines(describe: Callable[[], str], *, seconds: float = _SECONDS) -> Iterator[None]:
-    """Write the text of `describe` at intervals until the block ends; on a terminal write nothing. Work that ends
-    before the first interval writes nothing, and empty texts are skipped.
+    """Write the text of `describe` at intervals until the block ends; on a terminal write nothing.
+
+    Work that ends before the first interval writes nothing, and empty texts are skipped.
     """
     if sys.stderr.isatty():
         yield

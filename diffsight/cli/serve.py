@@ -159,9 +159,10 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
 
 
 def keep_for_good(*, collect: bool = True) -> None:
-    """Exclude all present objects, code and models, from Python's cyclic garbage collection. There are half a million
-    such objects, and a full collection under load blocks every thread for half a second or more. Objects such as a
-    model's weights are still freed by reference counts. collect: run a collection first.
+    """Exclude all present objects, code and models, from Python's cyclic garbage collection.
+
+    There are half a million such objects, and a full collection under load blocks every thread for half a second or
+    more. Objects such as a model's weights are still freed by reference counts. collect: run a collection first.
     """
     if collect:
         gc.collect()
@@ -175,8 +176,9 @@ def own_address(host: str, port: int) -> str:
 
 
 def receive_beside_data(settings: Settings) -> None:
-    """Receive uploads on the disk of the data folder, because `/tmp` may be small or in memory. The temporary files
-    have no name, so a killed process leaves none. Without such a folder nothing changes.
+    """Receive uploads on the disk of the data folder, because `/tmp` may be small or in memory.
+
+    The temporary files have no name, so a killed process leaves none. Without such a folder nothing changes.
     """
     folder = settings.data_path() / "incoming"
     with suppress(OSError):

@@ -20,8 +20,10 @@ from service.settings.loader import Settings
 def examine(
     settings: Settings, *, answers: bool = True, nvidia: Nvidia | None = None, free: FreeBytes = free_bytes
 ) -> Iterator[Finding]:
-    """The findings of all checks. answers: whether to run every head too. nvidia, free: as for `check_machine`. Without
-    a device, checks that need one are left out.
+    """The findings of all checks.
+
+    answers: whether to run every head too. nvidia, free: as for `check_machine`. Without a device, checks that need one
+    are left out.
     """
     nvidia = nvidia or look_for_nvidia()
     usable = True

@@ -33,8 +33,10 @@ def check_machine(
     free: FreeBytes = free_bytes,
     now: float | None = None,
 ) -> Iterator[Finding]:
-    """All checks that load no model. nvidia, free, now: the state of the driver, free bytes below a folder, and the
-    time in seconds since 1970; None looks them up.
+    """All checks that load no model.
+
+    nvidia, free, now: the state of the driver, free bytes below a folder, and the time in seconds since 1970; None
+    looks them up.
     """
     yield find_device(settings, nvidia or look_for_nvidia())
     for name, folder in _folders(settings).items():

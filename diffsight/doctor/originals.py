@@ -115,9 +115,10 @@ def vpd_backbone(
     vae_groups: int,
     lent: tuple[str, ...] = (),
 ) -> StableDiffusion:
-    """The U-Net and VAE of an original's checkpoint as a backbone. These cases have no text encoder. attention_heads,
-    unet_groups, vae_groups: sizes that shapes do not determine. lent: prefixes of the U-Net's keys that the checkpoint
-    lacks.
+    """The U-Net and VAE of an original's checkpoint as a backbone.
+
+    These cases have no text encoder. attention_heads, unet_groups, vae_groups: sizes that shapes do not determine.
+    lent: prefixes of the U-Net's keys that the checkpoint lacks.
     """
     unrecorded = ldm_config.Unrecorded(attention_heads=attention_heads, norm_groups=unet_groups)
     config = ldm_config.unet_config(parts.unet, unrecorded, name, sample_size=64)

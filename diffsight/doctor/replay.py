@@ -134,8 +134,9 @@ def record(file: Path = RECORD) -> None:
 
 
 def make_runner(settings: Settings, backbone: Any) -> Callable[[Case], Values]:
-    """A function that runs a case on a backbone. Each head is opened separately, so that a failure affects no other
-    head.
+    """A function that runs a case on a backbone.
+
+    Each head is opened separately, so that a failure affects no other head.
     """
     own = settings.model_copy(update={"backbone": "pocket"})
     heads, engine = OpenHeads(own, backbone, TASKS), DirectEngine(backbone)

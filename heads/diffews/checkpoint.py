@@ -35,9 +35,9 @@ def load_few_shot(backbone: StableDiffusion, source: Path, *, variant: str = VAR
 
 
 def fresh_variant(backbone: StableDiffusion) -> Variant:
-    """The start of training: the backbone's own U-Net. Its second input convolution is half of the first for each
-    input.
+    """The start of training: the backbone's own U-Net.
 
+    Its second input convolution is half of the first for each input.
     Source: `train_tools/load_ckpt_and_modify_ref8in_tag4in.py`.
     """
     own = backbone.variants[""]

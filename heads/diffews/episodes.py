@@ -58,7 +58,7 @@ def draw_episodes(
     episodes = []
     for index in range(count):
         chosen = class_ids[index % len(class_ids)] if in_turn else int(random.choice(class_ids, 1, replace=False)[0])
-        query = _one(names[chosen], random)
+        query = _draw_one(names[chosen], random)
         episodes.append(Episode(query, _supports(names[chosen], query, shots, random), chosen))
     return episodes
 
@@ -67,13 +67,13 @@ def _supports(names: Sequence[str], query: str, shots: int, random: np.random.Ra
     """Drawn one at a time from all, the query included: a draw of the query is rejected, a repeated support is kept."""
     supports: list[str] = []
     while len(supports) < shots:
-        drawn = _one(names, random)
+        drawn = _draw_one(names, random)
         if drawn != query:
             supports.append(drawn)
     return tuple(supports)
 
 
-def _one(names: Sequence[str], random: np.random.RandomState) -> str:
+def _draw_one(names: Sequence[str], random: np.random.RandomState) -> str:
     # A list and a size, as in the original: `choice` without a size uses other numbers of the generator.
     return str(random.choice(list(names), 1, replace=False)[0])
 

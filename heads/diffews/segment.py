@@ -121,7 +121,9 @@ def concept_mask(rgb: Tensor, height: int, width: int, threshold: Threshold) -> 
 
 def label_map(masks: Sequence[ConceptMask]) -> NDArray[np.int32]:
     """The number of each pixel's strongest concept, from 1, among concepts whose mask holds the pixel; 0 if none does.
-    masks: of one image, (H, W) each. Of equal strengths the first concept wins. Returns (H, W) int32.
+
+    masks: of one image, (H, W) each. Of equal strengths the first concept wins.
+    Returns (H, W) int32.
     """
     strengths = np.stack([np.where(mask.mask, mask.strength, -1) for mask in masks])
     best = strengths.argmax(axis=0)

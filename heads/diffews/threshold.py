@@ -13,8 +13,10 @@ from backbones.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The threshold of a mask. kind: "relative" to the picture's largest value, which never gives an empty mask, or
-    "absolute". value: in 0..1; pixels above it are in the mask.
+    """The threshold of a mask.
+
+    kind: "relative" to the picture's largest value, which never gives an empty mask, or "absolute". value: in 0..1;
+    pixels above it are in the mask.
     """
 
     kind: Literal["relative", "absolute"] = "relative"

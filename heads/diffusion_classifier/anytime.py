@@ -28,8 +28,9 @@ Stop = Literal["decided", "indifferent", "budget", "complete"]
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The budget of a race. rows: U-Net rows. seconds: since the classification began. At least one block is
-    computed.
+    """The budget of a race.
+
+    rows: U-Net rows. seconds: since the classification began. At least one block is computed.
     """
 
     rows: int | None = None

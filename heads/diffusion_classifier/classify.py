@@ -47,8 +47,8 @@ async def classify(
     one wins. For a class-conditional network: names or numbers of its classes, and ("{}",). schedule: None for
     `default_schedule`. temperature: what the posterior's logits are divided by. calibrated: whether that was fitted to
     labelled data. on_progress: called with the posterior after each round. The noise depends on the picture's pixels
-    and its position alone: the same request always gets the same answer. Raises InvalidInput for labels, templates or a
-    schedule that cannot be used.
+    and its position alone: the same request always gets the same answer.
+    Raises InvalidInput for labels, templates or a schedule that cannot be used.
     """
     check_numbers(temperature)
     if trials < 1:
@@ -100,8 +100,8 @@ async def classify_anytime(
     templates are put together. confidence: about the probability, over the order of units, that the answer equals that
     of all labels on all units; 1 evaluates all of them. budget: stops the race before that. indifference: a mean error
     by which the answer may be worse than the best. layout: None for `default_layout`. on_progress: called with the
-    posterior after each look. Without a time limit the same request always gets the same answer. Raises InvalidInput
-    for labels, templates or numbers that cannot be used.
+    posterior after each look. Without a time limit the same request always gets the same answer.
+    Raises InvalidInput for labels, templates or numbers that cannot be used.
     """
     started = time.perf_counter()
     check_numbers(temperature, confidence, indifference)
@@ -143,7 +143,8 @@ async def run_race(
     """One race among the hypotheses of `labels`, on an image that has been encoded.
 
     latents, key: (C, h, w) and what seeds all noise, from `clean_latents`. error_rate, started: as in `anytime_race`.
-    Other arguments as in `classify_anytime`. Raises InvalidInput for a wrong layout, and for a budget below one block.
+    Other arguments as in `classify_anytime`.
+    Raises InvalidInput for a wrong layout, and for a budget below one block.
     """
     steps = len(engine.backbone.alphas_cumprod)
     layout = layout or default_layout(len(hypotheses.members), steps)

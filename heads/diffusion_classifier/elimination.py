@@ -17,8 +17,9 @@ TIE = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A hypothesis that left the race. by: the hypothesis that beat it. blocks: visited until then. p_value:
-    one-sided.
+    """A hypothesis that left the race.
+
+    by: the hypothesis that beat it. blocks: visited until then. p_value: one-sided.
     """
 
     hypothesis: int

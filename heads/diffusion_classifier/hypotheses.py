@@ -44,9 +44,9 @@ def make_hypotheses(
 
     combine: "mean" makes one hypothesis of all prompts of a label; "best_prompt" makes each prompt a hypothesis, as the
     original does, and the label of the best one wins. For a class-conditional network a label is one of its classes, by
-    its name or its number, and the one template is "{}". Raises InvalidInput for empty lists and texts, a template
-    without its {}, two templates that give one text, and a prompt that is too long; for a label that is no class, or
-    the name of several.
+    its name or its number, and the one template is "{}".
+    Raises InvalidInput for empty lists and texts, a template without its {}, two templates that give one text, and a
+    prompt that is too long; for a label that is no class, or the name of several.
     """
     if engine.backbone.class_conditional:
         return _classes(engine.backbone, labels, templates)
@@ -69,8 +69,10 @@ async def conditions(engine: Engine, hypotheses: Hypotheses) -> list[Condition]:
 
 
 def class_number(backbone: Description, label: str) -> int:
-    """The class that a label names: by its whole name, by one of its comma-separated names, or by its number. Case is
-    ignored. Raises InvalidInput if it names none, or several.
+    """The class that a label names: by its whole name, by one of its comma-separated names, or by its number.
+
+    Case is ignored.
+    Raises InvalidInput if it names none, or several.
     """
     count = backbone.num_class_labels
     wanted = label.strip().casefold()

@@ -40,8 +40,8 @@ async def match(
     images: (H, W, 3) uint8 RGB each; their middle squares are used. interval: between timesteps; 1 visits all, as the
     published figures do. The score of the empty prompt is computed too: images differ in how hard they are to denoise,
     so only scores minus this baseline can be compared between images (DiffusionITM, arXiv:2305.16397). Raises
-    InvalidInput for an interval or captions that cannot be used. Source: Diffusion Classifier (arXiv:2303.16203),
-    section 5.3.
+    InvalidInput for an interval or captions that cannot be used.
+    Source: Diffusion Classifier (arXiv:2303.16203), section 5.3.
     """
     steps = len(engine.backbone.alphas_cumprod)
     if not 1 <= interval <= steps:

@@ -29,9 +29,9 @@ class HypothesisOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The factors that turn gaps into logits. elements: of the latent. temperature: above 0. calibrated: fitted to
-    labelled data.
+    """The factors that turn gaps into logits.
 
+    elements: of the latent. temperature: above 0. calibrated: fitted to labelled data.
     A gap times the number of elements is the difference of summed squared errors in the evidence lower bound.
     """
 

@@ -104,9 +104,9 @@ async def classify_tree(
     image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that evaluating all siblings
     on all units leads to the same path; the remaining error rate is shared among the forks. It says nothing about
     whether a leaf on another path fits better. budget: of all races together; the path ends when it is spent. The rest
-    as in `classify_anytime`. on_progress: called with the path so far after each look. Raises InvalidInput for a tree
-    whose labels cannot be used, or that the network cannot tell apart above the leaves, and for a budget below one
-    block of the first race.
+    as in `classify_anytime`. on_progress: called with the path so far after each look.
+    Raises InvalidInput for a tree whose labels cannot be used, or that the network cannot tell apart above the leaves,
+    and for a budget below one block of the first race.
     """
     started = time.perf_counter()
     check_numbers(temperature, confidence)
@@ -140,7 +140,7 @@ async def _descend(
             continue
         hypotheses = forks[path]
         layout = default_layout(len(hypotheses.members), steps)
-        if levels and _spent(budget, started, layout.block_units * len(hypotheses.prompts)):
+        if levels and _is_spent(budget, started, layout.block_units * len(hypotheses.prompts)):
             break
         share = error_share(here, left)
         shares.append(share)
@@ -170,8 +170,9 @@ async def _descend(
 def _make_path(
     path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[float], *, complete: bool
 ) -> LabelPath:
-    """shares: of the error rate, one a race, fixed by the tree before the first race. A wrong path leaves the right one
-    at some fork, whose race had the level share * (1 - confidence): the confidence at
+    """shares: of the error rate, one a race, fixed by the tree before the first race.
+
+    A wrong path leaves the right one at some fork, whose race had the level share * (1 - confidence): the confidence at
     which every race could have stopped where it did is 1 minus the largest of the levels over their shares.
     """
     doubts = [(1 - (level.posterior.confidence or 0.0)) / share for level, share in zip(levels, shares, strict=True)]
@@ -186,7 +187,7 @@ def _make_path(
     )
 
 
-def _spent(budget: Budget, started: float, block_rows: int) -> bool:
+def _is_spent(budget: Budget, started: float, block_rows: int) -> bool:
     """Whether the remaining budget is too small for one block of the next race."""
     if budget.rows is not None and budget.rows < block_rows:
         return True

@@ -45,8 +45,9 @@ async def caption_errors(
 def correct(scores: Tensor) -> dict[str, Tensor]:
     """Which examples are right in the text, image and group sense; a tie is wrong.
 
-    scores: (examples, 2, 2), caption by image, higher is better. Returns (examples,) bool each.
-    Only the text score compares errors of the same image: images differ in how hard they are to denoise.
+    scores: (examples, 2, 2), caption by image, higher is better.
+    Returns (examples,) bool each. Only the text score compares errors of the same image: images differ in how hard they
+    are to denoise.
     Source: Winoground (arXiv:2204.03162), equations 1 to 3.
     """
     text = (scores[:, 0, 0] > scores[:, 1, 0]) & (scores[:, 1, 1] > scores[:, 0, 1])

@@ -241,8 +241,9 @@ def zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
 
 
 def least_zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
-    """U-Net rows of the default schedule, which runs to its end. 0 for a race, which may end at any time, and for
-    rounds of the request's own.
+    """U-Net rows of the default schedule, which runs to its end.
+
+    0 for a race, which may end at any time, and for rounds of the request's own.
     """
     own = options.schedule not in (None, "default")
     return 0 if own or choose_scheme(options) == "race" else zero_shot_rows(options, model)

@@ -113,8 +113,8 @@ def fit_published(
     """Train on all images, with figures and temperature from cross-validation.
 
     vectors: (N, D) float32, maps as `pool_features` lays them out. labels: (N,) int64, indices into `classes`.
-    check: called between steps; an exception of it ends the fit. Raises InvalidInput as `fit_logistic` does, and if
-    training diverges.
+    check: called between steps; an exception of it ends the fit.
+    Raises InvalidInput as `fit_logistic` does, and if training diverges.
     """
     counts = check_examples(vectors, labels, classes)
     folds = fold_numbers(labels)

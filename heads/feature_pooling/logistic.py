@@ -1,5 +1,6 @@
-"""A classifier fitted to vectors of labelled images: logistic regression, and estimates of its accuracy. Strength,
-temperature, threshold and accuracy come from cross-validation.
+"""A classifier fitted to vectors of labelled images: logistic regression, and estimates of its accuracy.
+
+Strength, temperature, threshold and accuracy come from cross-validation.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def fit_logistic(
 
     vectors: (N, D) float32. labels: (N,) int64, indices into `classes`, each of which has an image.
     Classes have equal weight whatever their number of images. check: called between steps; an exception of it ends the
-    fit. Raises InvalidInput for fewer than two classes, a class without images, and vectors that are not finite.
+    fit.
+    Raises InvalidInput for fewer than two classes, a class without images, and vectors that are not finite.
     """
     counts = check_examples(vectors, labels, classes)
     folds = fold_numbers(labels)

@@ -27,7 +27,8 @@ class ClassGaussians:
     def novelty(self, inputs: NDArray[np.floating]) -> NDArray[np.float64]:
         """Squared Mahalanobis distance to the nearest class over D: about 1 for images like the training data.
 
-        inputs: (N, D) float, standardised. Returns (N,) float64, at least 0.
+        inputs: (N, D) float, standardised.
+        Returns (N,) float64, at least 0.
         Source: Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples (arXiv:1807.03888).
         """
         parts = [self._novelty(inputs[at : at + _ROWS_AT_ONCE]) for at in range(0, len(inputs), _ROWS_AT_ONCE)]

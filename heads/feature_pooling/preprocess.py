@@ -66,7 +66,8 @@ def evaluation_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def training_crop(image: NDArray[np.uint8], size: int, draw: CropDraw) -> NDArray[np.uint8]:
     """The square of `draw`, from the image scaled to its shorter side; mirrored after the crop.
 
-    image: (H, W, 3) uint8. Returns (size, size, 3) uint8.
+    image: (H, W, 3) uint8.
+    Returns (size, size, 3) uint8.
     Raises InvalidInput if the square leaves the scaled image.
     """
     scaled = _scale(image, draw.shorter_side)

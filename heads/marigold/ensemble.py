@@ -42,7 +42,8 @@ def ensemble_depth(
     scale and shift. alignment: "published" runs diffusers' own function. It finds its gradient by finite differences of
     float32 sums, so members that differ by rounding alone may give maps that differ visibly. "stable" minimises the
     same objective in as many steps, by its exact gradient in float64: the same members give the same map whatever batch
-    they were in. Returns (1, h, w) float32, 0..1, and the spread in the same unit, None for a single member.
+    they were in.
+    Returns (1, h, w) float32, 0..1, and the spread in the same unit, None for a single member.
     """
     if len(members) == 1:
         return members[0], None

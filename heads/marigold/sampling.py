@@ -60,7 +60,8 @@ async def predict_members(
 
     image: (H, W, 3) uint8 RGB. seed: with the image's content it decides the noise of every member.
     generators: of the noise of each member, instead of the seed. watch: sees every step.
-    h and w are those of the image scaled to `resolution`. Raises InvalidInput as `fit_image` and `check_members` do.
+    h and w are those of the image scaled to `resolution`.
+    Raises InvalidInput as `fit_image` and `check_members` do.
     """
     check_image(image)
     check_members(ensemble_size, choose_working_size(image.shape[0], image.shape[1], resolution))

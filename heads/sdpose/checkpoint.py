@@ -110,8 +110,8 @@ def open_whole_folder(
     """A whole published folder as a backbone: its own VAE, text encoder and U-Net, without another Stable Diffusion.
 
     The backbone's own U-Net is SDPose's without its class embedding, and the pose network shares its memory. This
-    backbone is useful only for poses. Raises ModelNotFound if a part is missing, CheckpointError where one does not
-    fit.
+    backbone is useful only for poses.
+    Raises ModelNotFound if a part is missing, CheckpointError where one does not fit.
     """
     from diffusers import AutoencoderKL  # these take seconds: imported only to load a model
     from transformers import CLIPTextModel
@@ -211,10 +211,11 @@ def check_folder_for_fitted(folder: Path) -> None:
 def save_fitted(
     folder: Path, model: PoseModel, backbone: StableDiffusion, fit: dict[str, Any], *, half: bool = False
 ) -> None:
-    """Write a fitted head, and the U-Net tensors that fine-tuning changed. The old `pose.json` is deleted first and the
-    new one written last: if the process ends in between, the folder holds no network instead of a mixture. fit: facts
-    about the fit, stored in `pose.json`. half: weights as float16.
-    Raises what `check_folder_for_fitted` raises.
+    """Write a fitted head, and the U-Net tensors that fine-tuning changed.
+
+    The old `pose.json` is deleted first and the new one written last: if the process ends in between, the folder holds
+    no network instead of a mixture. fit: facts about the fit, stored in `pose.json`. half: weights as float16. Raises
+    what `check_folder_for_fitted` raises.
     """
     check_folder_for_fitted(folder)
     folder.mkdir(parents=True, exist_ok=True)

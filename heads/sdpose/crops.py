@@ -2,8 +2,8 @@
 
 `affine`: the box widened by a quarter and to the network's aspect, cut by the unbiased (UDP) matrix; training and all
 published figures use it. `stretch`: the bare box stretched to the network's size, as the demo and the ComfyUI nodes do.
-Sizes are (width, height) here, as the original has them. Source: SDPose's utils/dataset_loader.py,
-gradio_app/SDPose_gradio.py, and MMPose's transforms (UDP: arXiv:1911.07524).
+Sizes are (width, height) here, as the original has them.
+Source: SDPose's utils/dataset_loader.py, gradio_app/SDPose_gradio.py, and MMPose's transforms (UDP: arXiv:1911.07524).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def centers_and_scales(
     return (low + high) * np.float32(0.5), (high - low) * np.float32(padding)
 
 
-def fixed_scales(scales: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+def fix_aspect(scales: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     """The widths and heights, (N, 2) float32, with the shorter one enlarged to the aspect of `size` (width, height)."""
     aspect = np.float32(size[0] / size[1])
     width, height = scales[:, 0], scales[:, 1]
@@ -88,7 +88,7 @@ def affine_crop(
     part is black. Returns (height, width, 3) uint8 of `size`.
     """
     center, padded = centers_and_scales(xyxy[None])
-    scale = fixed_scales(padded, size)
+    scale = fix_aspect(padded, size)
     crop = cv2.warpAffine(image, warp_matrix(center[0], scale[0], size), size, flags=cv2.INTER_LINEAR)
     # As in the original: the inverse uses the whole size, the matrix the size minus one.
     origin = center[0].astype(np.float64) - scale[0].astype(np.float64) / 2
@@ -101,7 +101,8 @@ def stretch_crop(
     """The crop of one box by the published demo: truncated, clipped and stretched.
 
     image: (H, W, 3) uint8, channels in any order. xyxy: (4,) corners; None, and a box outside the image, mean the whole
-    image. Returns (height, width, 3) uint8 of `size`, and the region it shows.
+    image.
+    Returns (height, width, 3) uint8 of `size`, and the region it shows.
     """
     height, width = image.shape[:2]
     x1, y1, x2, y2 = (0, 0, width, height) if xyxy is None else (int(value) for value in xyxy)

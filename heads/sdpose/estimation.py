@@ -63,10 +63,11 @@ async def estimate_poses(
     image: (H, W, 3) uint8 RGB. boxes: (N, 4) float, x, y, width, height in image pixels, which may reach outside; None
     takes the whole image as one box. box_scores: (N,), 1 if none are given. boxes_from: for the result. crop: how a box
     becomes the network's input; see `heads.sdpose.crops`. flip_test: also run the mirrored crop and average the maps: a
-    little more accurate at twice the cost. Returns `Keypoints`, which are empty if there are no boxes. Raises
-    InvalidInput for boxes that are not (N, 4), not finite, or without width or height. Source: arXiv:2509.24980,
-    sections 3 and 4; SDPose's eval/SDPose_Evaluator.py. The latents are the VAE's mean, where the original draws a
-    sample, so that an image always gets the same answer.
+    little more accurate at twice the cost.
+    Returns `Keypoints`, which are empty if there are no boxes.
+    Raises InvalidInput for boxes that are not (N, 4), not finite, or without width or height.
+    Source: arXiv:2509.24980, sections 3 and 4; SDPose's eval/SDPose_Evaluator.py. The latents are the VAE's mean, where
+    the original draws a sample, so that an image always gets the same answer.
     """
     height, width = image.shape[:2]
     if boxes is None:

@@ -28,7 +28,7 @@ from heads.vpd import ade20k
 from heads.vpd.depth_network import depth_network
 from heads.vpd.features import find_feature_layers
 from heads.vpd.heads import NYU_SCENES, DenseTask, DepthHead, Head, ReferringHead, SegmentationHead
-from heads.vpd.published_keys import PREFIXES, SCHEDULE, UNET, VAE, head_keys, missing_layers
+from heads.vpd.published_keys import PREFIXES, SCHEDULE, UNET, VAE, head_keys, list_missing_layers
 from heads.vpd.referring_network import referring_network, token_length
 from heads.vpd.segmentation_network import segmentation_network
 
@@ -161,7 +161,7 @@ def open_original(backbone: StableDiffusion, task: DenseTask, file: Path, *, nam
         parts.unet,
         source=file,
         revision=digest_of(file),
-        from_backbone=missing_layers(task),
+        from_backbone=list_missing_layers(task),
     )
     backbone.add_variant(name, variant)
     return build_published_head(backbone, task, parts.head, file, variant=name, size=size)
@@ -173,7 +173,7 @@ def open_entry(backbone: StableDiffusion, task: DenseTask, entry: ModelEntry) ->
         raise InvalidInput(f"heads.{task}", f"{entry.name!r} is {entry.kind}", hint=f"name a model of kind vpd-{task}")
     head = read_tensors(entry.weights / HEAD_FILE)
     check_vae(backbone, read_tensors(entry.weights / VAE_FILE), entry.weights / VAE_FILE)
-    load_variant(backbone, entry.name, entry.weights / UNET_FILE, from_backbone=missing_layers(task))
+    load_variant(backbone, entry.name, entry.weights / UNET_FILE, from_backbone=list_missing_layers(task))
     return build_published_head(backbone, task, head, entry.weights / HEAD_FILE, variant=entry.name)
 
 

@@ -19,7 +19,7 @@ from heads.vpd.published_keys import (
     SCHEDULE,
     alternative_shapes,
     head_keys,
-    missing_layers,
+    list_missing_layers,
     original_keys,
     unet_keys,
 )
@@ -38,7 +38,7 @@ def convert(task: str, file: Path, target: Path, *, any_size: bool) -> None:
 
     config = _unet_config(parts.unet, file)
     unet = ldm.convert_unet(parts.unet, config)
-    check_network(ldm.build_unet(config), unet, file, may_lack=missing_layers(task))
+    check_network(ldm.build_unet(config), unet, file, may_lack=list_missing_layers(task))
     vae_config = ldm_config.vae_config(parts.vae, ldm_config.Unrecorded(norm_groups=1), file)
     vae = ldm.convert_vae(on_meta(parts.vae), vae_config)
     check_network(ldm.build_vae(vae_config), vae, file, may_lack=("decoder.",))

@@ -54,8 +54,9 @@ async def predict_depth(
 
     scene: name or row of the scene class; None takes the mean of all rows, for which there are no published figures.
     protocol: "fast" scales the whole image and runs one row. "published" averages the metres of square windows along
-    the longer side (windows: how many at least) and their mirror images (flip). Raises InvalidInput for a scene that
-    the head does not know. Source: `depth/test.py` of wl-zhao/VPD; its images are 480 x 640, taken as they are.
+    the longer side (windows: how many at least) and their mirror images (flip).
+    Raises InvalidInput for a scene that the head does not know.
+    Source: `depth/test.py` of wl-zhao/VPD; its images are 480 x 640, taken as they are.
     """
     check_image(image)
     context, name = choose_context(head, scene)

@@ -125,8 +125,9 @@ class DepthNetwork(nn.Module):
 
 
 def depth_network(shapes: Mapping[str, Tensor], source: object) -> DepthNetwork:
-    """The network whose weights these are: original name -> tensor of any shape; values are not read. Raises
-    CheckpointError if a tensor is missing that determines a size.
+    """The network whose weights these are: original name -> tensor of any shape; values are not read.
+
+    Raises CheckpointError if a tensor is missing that determines a size.
     """
 
     def shape(key: str) -> torch.Size:

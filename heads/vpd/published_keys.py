@@ -17,7 +17,7 @@ OUTPUT_LAYERS = ("conv_norm_out.", "conv_out.")
 """Layers of the U-Net, by diffusers' names, that VPD's depth network deletes."""
 
 
-def missing_layers(task: str) -> tuple[str, ...]:
+def list_missing_layers(task: str) -> tuple[str, ...]:
     """Beginnings of the U-Net's keys, by diffusers' names, that the task's file lacks."""
     return OUTPUT_LAYERS if task == "depth" else ()
 

@@ -112,8 +112,9 @@ class _Logits:
 
 
 def enlarge_mask_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (2, h, w) at an eighth of the padded picture -> (2, *size), with aligned corners, as in the original. The
-    padding is cut off.
+    """Logits (2, h, w) at an eighth of the padded picture -> (2, *size), with aligned corners, as in the original.
+
+    The padding is cut off.
     """
     whole = (logits.shape[-2] * CELL, logits.shape[-1] * CELL)
     with torch.no_grad():

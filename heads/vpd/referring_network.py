@@ -65,8 +65,9 @@ class ReferringNetwork(nn.Module):
 
 
 def referring_network(shapes: Mapping[str, Tensor], source: object) -> ReferringNetwork:
-    """The network whose weights these are: original name -> tensor of any shape; values are not read. Raises
-    CheckpointError if a tensor is missing that determines a size.
+    """The network whose weights these are: original name -> tensor of any shape; values are not read.
+
+    Raises CheckpointError if a tensor is missing that determines a size.
     """
     keys = [f"classifier.conv1_{level}.weight" for level in (4, 3, 2)]
     missing = [key for key in (*keys, "gamma") if key not in shapes]
@@ -83,6 +84,7 @@ def referring_network(shapes: Mapping[str, Tensor], source: object) -> Referring
 
 def token_length(network: ReferringNetwork, backbone_channels: Sequence[int]) -> int:
     """How many tokens a referring network was trained with: the channels of its input beyond the U-Net's.
+
     backbone_channels: of the four feature maps, finest first.
     """
     convolution: nn.Conv2d = network.classifier.conv1_3  # type: ignore[assignment]

@@ -65,8 +65,9 @@ class SegmentationNetwork(nn.Module):
 
 
 def segmentation_network(shapes: Mapping[str, Tensor], source: object) -> SegmentationNetwork:
-    """The network whose weights these are: original name -> tensor of any shape; values are not read. Raises
-    CheckpointError if a tensor is missing that determines a size.
+    """The network whose weights these are: original name -> tensor of any shape; values are not read.
+
+    Raises CheckpointError if a tensor is missing that determines a size.
     """
     lateral = [f"neck.lateral_convs.{level}.conv.weight" for level in range(4)]
     missing = [key for key in (*lateral, "decode_head.conv_seg.weight", "class_embeddings") if key not in shapes]

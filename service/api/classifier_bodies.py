@@ -221,8 +221,10 @@ _SAID_OTHERWISE = {"version", "created", "changed", "features", "classes", "imag
 
 
 def classifier_answer(stored: Stored, revisions: Collection[str]) -> ClassifierAnswer:
-    """The answer about a stored classifier. revisions: of this server's backbones. Raises InvalidInput if the stored
-    object is not a classifier.
+    """The answer about a stored classifier.
+
+    revisions: of this server's backbones.
+    Raises InvalidInput if the stored object is not a classifier.
     """
     about = read_about(stored.about)
     as_kept = about.model_dump(

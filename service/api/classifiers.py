@@ -70,7 +70,7 @@ def raise_image_limit(limits: LimitSettings) -> LimitSettings:
     return limits.model_copy(update={"max_images": limits.max_training_images})
 
 
-def _fitting_bodies(model: type[BaseModel], curl: str, *, raw: bool) -> dict[str, Any]:
+def _describe_bodies(model: type[BaseModel], curl: str, *, raw: bool) -> dict[str, Any]:
     """`request_bodies`; a single image cannot be the body, because the route needs several."""
     bodies = request_bodies(model, curl=curl)
     if not raw:
@@ -84,7 +84,7 @@ def _fitting_bodies(model: type[BaseModel], curl: str, *, raw: bool) -> dict[str
     summary="Fit a classifier to your own labelled images",
     response_model=FittedAnswer,
     responses=task_problems(),
-    openapi_extra=_fitting_bodies(ClassifierRequest, "-F image=@pets.zip -F name=pets", raw=False),
+    openapi_extra=_describe_bodies(ClassifierRequest, "-F image=@pets.zip -F name=pets", raw=False),
 )
 async def fit_classifier(
     request: Request,
@@ -131,7 +131,7 @@ async def fit_classifier(
     summary="Add images or classes to a classifier, or remove classes",
     response_model=FittedAnswer,
     responses=task_problems(),
-    openapi_extra=_fitting_bodies(GrowRequest, "-F image=@cat.jpg -F labels=cat", raw=True),
+    openapi_extra=_describe_bodies(GrowRequest, "-F image=@cat.jpg -F labels=cat", raw=True),
 )
 async def grow_classifier(
     request: Request,

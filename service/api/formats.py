@@ -34,7 +34,7 @@ def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]
     by_type: dict[str, str] = {}
     for name, media_type in offered.items():
         by_type.setdefault(media_type, name)
-    for media_type in accepted_types(accept):
+    for media_type in list_accepted_types(accept):
         kind = media_type.removesuffix("/*")
         for offer, name in by_type.items():
             if media_type in ("*/*", offer) or (kind != media_type and offer.startswith(f"{kind}/")):
@@ -54,7 +54,7 @@ def file_response(media_type: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {kind: {"schema": schema} for kind, schema in schemas.items()}}}
 
 
-def accepted_types(accept: str) -> list[str]:
+def list_accepted_types(accept: str) -> list[str]:
     """The media types of an Accept header, most wanted first."""
     wanted: list[tuple[float, str]] = []
     for part in accept.split(","):

@@ -124,8 +124,9 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
 
 
 def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[str, dict[str, Any], bool]]:
-    """The name of each task in the request, its options, and whether `tasks` is a list. Raises InvalidInput for unknown
-    or repeated names, and for a required option that is missing beside a list.
+    """The name of each task in the request, its options, and whether `tasks` is a list.
+
+    Raises InvalidInput for unknown or repeated names, and for a required option that is missing beside a list.
     """
     flat = {name: value for name in (*_FLAT, "mask_format") if (value := getattr(body, name)) is not None}
     if isinstance(body.tasks, dict):
@@ -160,8 +161,10 @@ def _flat_options(task: str, flat: Mapping[str, Any]) -> dict[str, Any]:
 async def _run_parts(
     state: AppState, parts: Sequence[TaskPart], body: PerceiveRequest, usage: Usage
 ) -> dict[str, Done]:
-    """The result of each part by its key. Parts of one backbone run together, and backbones one after the other, so no
-    request holds one backbone while it waits for the memory of another.
+    """The result of each part by its key.
+
+    Parts of one backbone run together, and backbones one after the other, so no request holds one backbone while it
+    waits for the memory of another.
     """
     by_backbone: dict[str, list[TaskPart]] = {}
     for part in parts:

@@ -91,8 +91,9 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
 
 
 def _handler(task: AnyTask, form_name: str = "", *, events: bool = False) -> Callable[..., Awaitable[Response]]:
-    """The endpoint of a task. form_name, events: the form of the answer that the path fixes; else the request
-    chooses.
+    """The endpoint of a task.
+
+    form_name, events: the form of the answer that the path fixes; else the request chooses.
     """
     request_type, answer_type = request_model(task), answer_model(task)
     from_path = _path_fields(task)
@@ -210,8 +211,9 @@ def _answer_entries(form: Form, answer_type: type[BaseModel]) -> dict[str, Any]:
 
 
 def _facts(task: AnyTask) -> dict[str, Any]:
-    """The properties of the task in GET /v1/models that are the same on every server. A page can read them without a
-    key.
+    """The properties of the task in GET /v1/models that are the same on every server.
+
+    A page can read them without a key.
     """
     return {
         "task": task.name,

@@ -59,8 +59,9 @@ class Annotator:
             self.problem = str(error)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """How the images of parts ended. batch: the parts' numbers under `part`. Threads may call it at the same
-        time.
+        """How the images of parts ended.
+
+        batch: the parts' numbers under `part`. Threads may call it at the same time.
         """
         answers = [self._answer(int(part)) for part in batch["part"]]
         return {name: [answer[name] for answer in answers] for name in answers[0]}

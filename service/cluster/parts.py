@@ -50,8 +50,10 @@ _RESULT = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The order of a command. values: the task's parameters as in the command. part_images: images of each part. total:
-    images of the list; None until it is complete.
+    """The order of a command.
+
+    values: the task's parameters as in the command. part_images: images of each part. total: images of the list; None
+    until it is complete.
     """
 
     task: str
@@ -108,8 +110,9 @@ class PartFolder:
         return None if about is None else Order(**about)
 
     def agree(self, weights: JobWeights) -> None:
-        """Store the weights of all results, or compare them with the stored ones. Raises InvalidInput if they
-        differ.
+        """Store the weights of all results, or compare them with the stored ones.
+
+        Raises InvalidInput if they differ.
         """
         place = self.path / "model.json"
         if not place.exists():

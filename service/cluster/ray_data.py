@@ -46,9 +46,11 @@ def annotate_parts(
     *,
     actors: int | None = None,
 ) -> None:
-    """Compute parts of a job and wait for all of them. on_part: called for each finished part. ray: the module,
-    connected. actors: their largest number; None means one a GPU, or one a machine without GPUs. Raises InvalidInput
-    for errors of the whole job; finished parts are kept.
+    """Compute parts of a job and wait for all of them.
+
+    on_part: called for each finished part. ray: the module, connected. actors: their largest number; None means one a
+    GPU, or one a machine without GPUs.
+    Raises InvalidInput for errors of the whole job; finished parts are kept.
     """
     from ray.data import ActorPoolStrategy, DataContext, from_items
     from ray.exceptions import RayError

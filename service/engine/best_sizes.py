@@ -27,8 +27,9 @@ class _Cost:
 
 @dataclass(slots=True)
 class BestSizes:
-    """Costs of batches of equal items. A batch that exceeds the processor's caches is not cheaper. batches: their
-    number.
+    """Costs of batches of equal items.
+
+    A batch that exceeds the processor's caches is not cheaper. batches: their number.
     """
 
     batches: int = 0

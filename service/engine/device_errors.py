@@ -25,9 +25,10 @@ class DeviceLost(BaseException):
 
 
 def is_lost(error: BaseException, probe: Callable[[], object] | None = None) -> bool:
-    """Whether an error means that this process can no longer use the device. probe: called after an error of CUDA that
-    may pass: if it raises too, the device is lost. By default
-    it waits for the device, if this process has used one.
+    """Whether an error means that this process can no longer use the device.
+
+    probe: called after an error of CUDA that may pass: if it raises too, the device is lost. By default it waits for
+    the device, if this process has used one.
     """
     if not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
         return False

@@ -27,13 +27,15 @@ def choose_function(
     contexts: TensorCache,
     wait: Callable[[torch.device], None] | None = None,
 ) -> Callable[[Sequence[Any]], list[Any]]:
-    """The function that runs a batch of this call's kind. contexts: of texts, by the backbone's revision. wait: returns
-    when the device has finished its work, or raises the work's error; by default `wait_for_device`. Without it errors
-    and seconds of a batch would count for the next batch that reads a result.
+    """The function that runs a batch of this call's kind.
+
+    contexts: of texts, by the backbone's revision. wait: returns when the device has finished its work, or raises the
+    work's error; by default `wait_for_device`. Without it errors and seconds of a batch would count for the next batch
+    that reads a result.
     """
     wait = wait or wait_for_device
 
-    def waiting_for_device(function: Callable[[Sequence[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
+    def wait_after(function: Callable[[Sequence[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
         def run(items: Sequence[Any]) -> list[Any]:
             results = list(function(items))
             wait(backbone.description.device)
@@ -44,11 +46,11 @@ def choose_function(
     functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
         "unet": lambda rows: replace_not_finite(backbone.forward(rows)),
         # Copies for the cache are made here, because tensor operations must not block the event loop.
-        "encode": waiting_for_device(lambda images: [own_memory(latents) for latents in backbone.encode(images)]),
-        "embed": waiting_for_device(partial(_embed_each_text_once, backbone, contexts)),
-        "decode": waiting_for_device(backbone.decode),
+        "encode": wait_after(lambda images: [own_memory(latents) for latents in backbone.encode(images)]),
+        "embed": wait_after(partial(_embed_each_text_once, backbone, contexts)),
+        "decode": wait_after(backbone.decode),
         "run": lambda calls: [call() for call in calls],
-        "apply": waiting_for_device(lambda inputs: call.network(inputs)),
+        "apply": wait_after(lambda inputs: call.network(inputs)),
     }
     return functions[call.kind]
 

@@ -99,9 +99,10 @@ class Entry(NamedTuple):
 
 
 class RequestQueue:
-    """All requests and their pending calls, bounded in items and in bytes: a full queue refuses every call. A request's
-    own items do not count if no other request waits, so that a call longer than the bound is slow but not always
-    refused. Functions are never refused: they are few, and end their request.
+    """All requests and their pending calls, bounded in items and in bytes: a full queue refuses every call.
+
+    A request's own items do not count if no other request waits, so that a call longer than the bound is slow but not
+    always refused. Functions are never refused: they are few, and end their request.
     """
 
     def __init__(self, max_waiting: int, max_bytes: float = math.inf) -> None:

@@ -83,7 +83,7 @@ def check_exposure(settings: Settings, host: str | None = None) -> None:
             "host",
             f"{host} allows requests from other machines, and there is no API key",
             hint="create one with `diffsight keys create NAME`, or set DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS=true to "
-            "answer everybody",
+            "answer requests without a key",
         )
 
 
@@ -154,7 +154,7 @@ class ControlAccess:
                 scope.setdefault("state", {})["key"] = key.name
                 return key
             raise _key_needed()
-        if not self.settings.allow_anonymous and (in_use or _reached_from_beyond(scope)):
+        if not self.settings.allow_anonymous and (in_use or _is_remote(scope)):
             raise _key_needed()
         if not self.settings.allow_anonymous:
             check_local(scope, self.settings.cors_origins)
@@ -225,7 +225,7 @@ def client_network(address: str) -> str:
     return address
 
 
-def _reached_from_beyond(scope: Scope) -> bool:
+def _is_remote(scope: Scope) -> bool:
     """Whether the request arrived on an address other than loopback, whatever the settings say."""
     return _has_address(scope) and not is_loopback(scope["server"][0])
 

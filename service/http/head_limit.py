@@ -12,8 +12,9 @@ from service.http.problems import MEDIA_TYPE, problem_of
 
 
 def limit_head(protocol: type[HttpToolsProtocol], most_bytes: int) -> type[HttpToolsProtocol]:
-    """The protocol class, for uvicorn's option `http`, with a bound on the bytes of a request outside its body. Beyond
-    it the answer is 431, unless an answer has begun, and the connection is closed.
+    """The protocol class, for uvicorn's option `http`, with a bound on the bytes of a request outside its body.
+
+    Beyond it the answer is 431, unless an answer has begun, and the connection is closed.
     """
 
     class LimitedHead(protocol):  # type: ignore[misc,valid-type]

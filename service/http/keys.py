@@ -75,8 +75,9 @@ class KeyStore:
 
     @property
     def in_use(self) -> bool:
-        """Whether requests need a key: there is a key, or was one since the server started. Revoked keys count, and so
-        does an unreadable file: removing keys never opens the server.
+        """Whether requests need a key: there is a key, or was one since the server started.
+
+        Revoked keys count, and so does an unreadable file: removing keys never opens the server.
         """
         self._refresh()
         return self._closed

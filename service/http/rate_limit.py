@@ -22,9 +22,10 @@ class Caller:
 
 
 class Limiter:
-    """A token bucket and a count of running requests for each caller, of which the latest `most_callers` are kept. A
-    forgotten client starts again with a full bucket, so many addresses cannot fill the memory, and no client is locked
-    out.
+    """A token bucket and a count of running requests for each caller, of which the latest `most_callers` are kept.
+
+    A forgotten client starts again with a full bucket, so many addresses cannot fill the memory, and no client is
+    locked out.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most_callers: int = 10_000) -> None:

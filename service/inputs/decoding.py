@@ -76,8 +76,8 @@ class Decoder:
     ) -> AsyncIterator[list[DecodedImage]]:
         """The images of one request, in memory until the context ends. names: name of each in a problem.
 
-        bulk: whether decoding for other requests has priority. Raises InvalidInput for an image, and for too many
-        pixels together.
+        bulk: whether decoding for other requests has priority.
+        Raises InvalidInput for an image, and for too many pixels together.
         """
         pixels = await run_in(BULK_DECODING if bulk else DECODING, _count_all, files)
         if len(files) > 1 and pixels > self.limits.max_request_pixels:

@@ -47,8 +47,9 @@ class FormParser(MultiPartParser):
         super().on_end()
 
     async def parse(self) -> FormData:
-        """The form. Raises MultiPartException for a form that is cut short, whose last part would be missing without an
-        error.
+        """The form.
+
+        Raises MultiPartException for a form that is cut short, whose last part would be missing without an error.
         """
         form = await super().parse()
         if self._is_open:

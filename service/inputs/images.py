@@ -19,8 +19,9 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
     """The image in `data`. field: its name in problems.
 
     16-bit grey is scaled to 8 bits, CMYK converted, transparency laid over white, and EXIF orientation applied. Of an
-    animation the first frame is read. Raises InvalidInput for a file that is empty, not an image, cut short, of another
-    format, or over the limits; and OutOfMemory.
+    animation the first frame is read.
+    Raises InvalidInput for a file that is empty, not an image, cut short, of another format, or over the limits; and
+    OutOfMemory.
     """
     if not data:
         raise InvalidInput(field, "the image is empty, 0 bytes", hint=_SEND)

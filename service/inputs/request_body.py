@@ -150,8 +150,10 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
 
 
 def unpack_archives(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
-    """The files, in which each zip is replaced by its files. Raises InvalidInput for a zip that is refused. The bounds
-    of one archive apply to all archives of a request together.
+    """The files, in which each zip is replaced by its files.
+
+    Raises InvalidInput for a zip that is refused. The bounds of one archive apply to all archives of a request
+    together.
     """
     images: list[ImageSource] = []
     left = limits
@@ -304,7 +306,8 @@ def fields_of(
 ) -> dict[str, Any]:
     """Fields by name from (name, text) pairs: repeated names make a list, texts in JSON brackets are read as JSON.
 
-    limits: bounds on texts from a client. Raises InvalidInput.
+    limits: bounds on texts from a client.
+    Raises InvalidInput.
     """
     most = None if limits is None else limits.max_json_values
     by_name: dict[str, list[str]] = {}

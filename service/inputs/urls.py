@@ -118,8 +118,9 @@ def target_of(url: str, settings: UrlSettings) -> Target:
 
 
 class UrlFetcher:
-    """Fetches images by the rules of the settings, a bounded number at a time. resolve, is_allowed, tls: the look-up of
-    names, the check of an IP address, and the trusted certificates.
+    """Fetches images by the rules of the settings, a bounded number at a time.
+
+    resolve, is_allowed, tls: the look-up of names, the check of an IP address, and the trusted certificates.
     """
 
     def __init__(

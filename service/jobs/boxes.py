@@ -15,8 +15,8 @@ def place_boxes(fields: Mapping[str, Any], image: DecodedImage) -> tuple[list[li
     """Boxes (x, y, width, height) of a source as boxes of the upright image, and a note on how they were read.
 
     Tools that ignore EXIF annotate the image as it is stored. The size in the source tells which of the two was
-    annotated. Raises InvalidInput if it is the size of neither: boxes of another scale would give wrong results without
-    an error.
+    annotated.
+    Raises InvalidInput if it is the size of neither: boxes of another scale would give wrong results without an error.
     """
     boxes = [list(box["bbox"]) for box in fields["boxes"]]
     size = fields.get("source_size")

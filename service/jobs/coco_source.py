@@ -38,8 +38,8 @@ def has_boxes(document: Mapping[str, Any]) -> bool:
 def describe_images(document: Mapping[str, Any]) -> list[Item]:
     """The images in the file's order. Their addresses are their names.
 
-    `given` has the image's id, the boxes of its persons, its size in the file, and its problem. Raises ValueError if
-    the file lists no images, or if no box belongs to an image.
+    `given` has the image's id, the boxes of its persons, its size in the file, and its problem.
+    Raises ValueError if the file lists no images, or if no box belongs to an image.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("images"), list):
         raise ValueError("it has no list of images")
@@ -173,7 +173,7 @@ def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str)
             yield replace(item, address=readable_name(item.address))
             continue
         exact = addresses.get(f"{root}{item.address}")
-        matches = [exact] if exact is not None else addresses_of.get(root + _without(name, cut), [])
+        matches = [exact] if exact is not None else addresses_of.get(root + _cut_folders(name, cut), [])
         if len(matches) == 1:
             yield replace(item, address=matches[0])
             continue
@@ -189,7 +189,7 @@ def _choose_root(names: Sequence[str], paths: Mapping[str, Any], file: str) -> t
     """
     deepest = min((name.count("/") for name in names), default=0) if all(map(_is_absolute, names)) else 0
     for cut in range(deepest + 1):
-        wanted = {_without(name, cut) for name in names}
+        wanted = {_cut_folders(name, cut) for name in names}
         parents = file.split("/")[:-1]
         for root in ["".join(f"{part}/" for part in parents[:depth]) for depth in range(len(parents), -1, -1)]:
             if any(root + name in paths for name in wanted):
@@ -224,7 +224,7 @@ def _is_absolute(name: str) -> bool:
     return name.startswith("/") or name[1:3] == ":/"
 
 
-def _without(name: str, cut: int) -> str:
+def _cut_folders(name: str, cut: int) -> str:
     return name.split("/", cut)[-1] if cut else name
 
 

@@ -14,8 +14,9 @@ ONLY_VIDEOS: dict[str, Any] = {"options": {"format_whitelist": ",".join(CONTAINE
 
 
 def bound_frames(container: Any, most_pixels: int | None) -> None:
-    """Raises InvalidInput for a video of larger frames; None is no bound. If frames grow later in the video, the
-    decoder refuses them before it allocates memory.
+    """Raises InvalidInput for a video of larger frames; None is no bound.
+
+    If frames grow later in the video, the decoder refuses them before it allocates memory.
     """
     if most_pixels is None:
         return

@@ -32,8 +32,10 @@ class Leases:
             del self._own[job_id]
 
     def has_ended(self, job_id: str, owner: str, leased_until: float, seconds: float) -> bool:
-        """Whether no process holds the job any more. owner, leased_until: the values in the database, the latter by the
-        wall clock. seconds: how long a lease that has not ended by that clock may stay unchanged.
+        """Whether no process holds the job any more.
+
+        owner, leased_until: the values in the database, the latter by the wall clock. seconds: how long a lease that
+        has not ended by that clock may stay unchanged.
         """
         if not owner:
             return True

@@ -10,10 +10,11 @@ _DECODER = json.JSONDecoder()
 
 
 def parse_json(data: bytes) -> Any:
-    """The same value as `json.loads`. Lists of an object are read an item at a time: one long step would block other
-    threads.
+    """The same value as `json.loads`.
 
-    data: in UTF-8, UTF-16 or UTF-32. Raises ValueError if it is not JSON, or is nested too deep.
+    Lists of an object are read an item at a time: one long step would block other threads.
+    data: in UTF-8, UTF-16 or UTF-32.
+    Raises ValueError if it is not JSON, or is nested too deep.
     """
     # Some programs on Windows write UTF-16.
     text = data.decode(json.detect_encoding(data))

@@ -50,8 +50,9 @@ def _is_archived_image(archive: zipfile.ZipFile, path: str, entry: zipfile.ZipIn
 
 
 def list_zip(file: BinaryIO, most_bytes: int | None = None) -> Iterator[Item]:
-    """The images of an archive, or those that a COCO file in it lists. most_bytes: of that file. Raises the errors of
-    zipfile, and InvalidInput.
+    """The images of an archive, or those that a COCO file in it lists.
+
+    most_bytes: of that file. Raises the errors of zipfile, and InvalidInput.
     """
     with open_zip(file) as archive:
         images = images_of_zip(archive)

@@ -1,5 +1,6 @@
-"""A cache of supports' banks: on the device, then in the host's memory, then on disk. A bank depends only on the
-fine-tuned weights, the picture, its mask and the size, so reuse is exact.
+"""A cache of supports' banks: on the device, then in the host's memory, then on disk.
+
+A bank depends only on the fine-tuned weights, the picture, its mask and the size, so reuse is exact.
 """
 
 from __future__ import annotations
@@ -70,9 +71,11 @@ _LONGEST_WRITE_SECONDS = 3600.0
 
 
 class BankCache:
-    """Banks by key. The least recently used bank moves from the device to the host, and from there it is dropped; banks
-    of concepts are also on disk. device_bytes, host_bytes, disk_bytes: the budget of each place; 0 keeps nothing there.
-    folder: of the files.
+    """Banks by key.
+
+    The least recently used bank moves from the device to the host, and from there it is dropped; banks of concepts are
+    also on disk. device_bytes, host_bytes, disk_bytes: the budget of each place; 0 keeps nothing there. folder: of the
+    files.
     """
 
     def __init__(self, folder: Path, *, device_bytes: int, host_bytes: int, disk_bytes: int) -> None:
@@ -137,8 +140,10 @@ class BankCache:
         return on_device
 
     async def _keep(self, engine: Engine, banks: Mapping[str, Bank]) -> None:
-        """Keep the banks of a request. They do not evict each other: otherwise a set larger than the budget would evict
-        itself, and all of it would move with every request.
+        """Keep the banks of a request.
+
+        They do not evict each other: otherwise a set larger than the budget would evict itself, and all of it would
+        move with every request.
         """
         down = {}
         for key, bank in banks.items():
@@ -208,8 +213,10 @@ class _Place:
             return self._held.get(key)
 
     def put(self, key: str, bank: Bank, beside: Collection[str] = ()) -> list[tuple[str, Bank]]:
-        """Keep a bank. Returns the evicted banks, or the bank itself if there is no room for it. beside: banks that
-        must not be evicted.
+        """Keep a bank.
+
+        Returns the evicted banks, or the bank itself if there is no room for it. beside: banks that must not be
+        evicted.
         """
         size = bank_bytes(bank)
         with self._lock:

@@ -156,8 +156,9 @@ def about_of(stored: Stored) -> ConceptAbout:
 
 
 def read_concept(store: Store, concept: str) -> tuple[ConceptAbout, list[Shot]]:
-    """The concept as it is now; later changes do not affect the returned object. Raises NothingStored if there is none,
-    and InvalidInput if its file is damaged.
+    """The concept as it is now; later changes do not affect the returned object.
+
+    Raises NothingStored if there is none, and InvalidInput if its file is damaged.
     """
     stored, tensors = store.read(concept)
     about = about_of(stored)

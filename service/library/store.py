@@ -64,8 +64,9 @@ class Store:
         self.most_bytes = most_bytes
 
     def list(self) -> list[Stored]:
-        """The metadata of all objects, without their tensors, oldest id first. Other files are left out. Ids begin with
-        the time of creation.
+        """The metadata of all objects, without their tensors, oldest id first.
+
+        Other files are left out. Ids begin with the time of creation.
         """
         things = []
         for file in sorted(self.folder.glob(f"*{_SUFFIX}")):
@@ -193,7 +194,8 @@ def pack(about: Mapping[str, Any], tensors: Tensors) -> bytes:
 def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Metadata and tensors of an object from the bytes of its file, which may be untrusted.
 
-    field: the file's name in problems. Raises InvalidInput for another file.
+    field: the file's name in problems.
+    Raises InvalidInput for another file.
     """
     try:
         tensors = load(data)

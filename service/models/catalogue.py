@@ -57,8 +57,8 @@ def build_catalogue(settings: Settings) -> tuple[ModelSpec, ...]:
     """Every model that these settings serve, in the order in which tasks choose among them.
 
     The one backbone that the settings name; else the `[[models]]` tables and all added models, or those of them that
-    `models` lists; and `pocket` if none of them is a backbone. Raises InvalidInput for unknown names in `models`, for
-    wrong tables, and for a model without its backbone.
+    `models` lists; and `pocket` if none of them is a backbone.
+    Raises InvalidInput for unknown names in `models`, for wrong tables, and for a model without its backbone.
     """
     if names_models(settings):
         source = settings.backbone or EMBEDDED

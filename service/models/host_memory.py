@@ -1,5 +1,6 @@
-"""Unloaded models in host memory: loading them again is a copy, without reading files. On a CPU the device's memory is
-the host's: an unloaded model is kept without a copy.
+"""Unloaded models in host memory: loading them again is a copy, without reading files.
+
+On a CPU the device's memory is the host's: an unloaded model is kept without a copy.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ class HostMemory:
             held.moving = None
 
     def take(self, name: str, revision: str | None = None) -> HeldModel | None:
-        """Remove and return a held model; None if it is not held, or was opened over other weights. revision: of the
-        backbone to run on; None for a backbone itself.
+        """Remove and return a held model; None if it is not held, or was opened over other weights.
+
+        revision: of the backbone to run on; None for a backbone itself.
         """
         held = self._held.pop(name, None)
         return None if held is None or revision not in (None, held.revision) else held

@@ -183,8 +183,9 @@ def open_model(settings: Settings, source: str | None = None, *, tasks: Collecti
 def choose_device(device: str, nvidia: Nvidia | None = None) -> str:
     """The device by torch's name; `auto` is cuda if there is one, else cpu.
 
-    nvidia: the state of the driver; None looks it up. Raises InvalidInput for `auto` if there is a GPU that this build
-    of torch supports but cannot use: `auto` must not silently take the CPU.
+    nvidia: the state of the driver; None looks it up.
+    Raises InvalidInput for `auto` if there is a GPU that this build of torch supports but cannot use: `auto` must not
+    silently take the CPU.
     """
     if device != "auto":
         return device

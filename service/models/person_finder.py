@@ -30,7 +30,8 @@ def open_person_finder(
     """The detector that the settings name; for the shipped pose network, the shipped segmentation head.
 
     shipped: whether the pose network is the shipped one. segmentation: returns the segmentation head over the same
-    backbone, if there is one. Raises ModelNotFound and CheckpointError if a named detector does not open.
+    backbone, if there is one.
+    Raises ModelNotFound and CheckpointError if a named detector does not open.
     """
     named = settings.pose.detector
     if named == SEGMENTATION or (shipped and not named):

@@ -22,9 +22,10 @@ class Resident:
 
 
 def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes: int) -> list[str] | None:
-    """Ids of models to unload so that `needed_bytes` fit, in order; None if they cannot fit. The least recently used
-    model is unloaded first. A backbone is unloaded with all models that run on it, and only if all of them may be, so a
-    model of a task is unloaded before its backbone.
+    """Ids of models to unload so that `needed_bytes` fit, in order; None if they cannot fit.
+
+    The least recently used model is unloaded first. A backbone is unloaded with all models that run on it, and only if
+    all of them may be, so a model of a task is unloaded before its backbone.
     """
     left = {model.id: model for model in loaded}
     free = budget_bytes - sum(model.bytes for model in loaded)

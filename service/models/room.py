@@ -14,8 +14,10 @@ from service.models.slots import Slot
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How to make room for a model. leaving: ids of idle models to evict now, in order; None while there is no room.
-    draining: ids of busy models that accept no new users from now on.
+    """How to make room for a model.
+
+    leaving: ids of idle models to evict now, in order; None while there is no room. draining: ids of busy models that
+    accept no new users from now on.
     """
 
     leaving: tuple[str, ...] | None
@@ -26,11 +28,11 @@ def choose_room(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int, now: f
     """How to make room for `slot` among the others. now: of the clock that the slots' times are of."""
     others = [other for other in slots.values() if other is not slot and other.is_open()]
     budget = budget_bytes - sum(other.bytes for other in slots.values() if other.reading and not other.is_open())
-    idle = [other.resident(evictable=other.may_leave()) for other in others]
+    idle = [other.as_resident(evictable=other.may_leave()) for other in others]
     if (chosen := choose_evictions(idle, slot.bytes, budget)) is not None:
         return Room(tuple(chosen))
     backbone = slots[slot.spec.backbone]
-    busy = [other.resident(evictable=other is not backbone and other.may_drain()) for other in others]
+    busy = [other.as_resident(evictable=other is not backbone and other.may_drain()) for other in others]
     # A new model stays at least as long as its load took, or the server would load more than it answers.
     draining = [
         name

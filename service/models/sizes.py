@@ -89,8 +89,9 @@ def default_budget(device: torch.device) -> int:
 
 
 def host_budget(settings: Settings, device: torch.device, device_budget: int) -> int:
-    """Bytes of host memory for unloaded models: as set, else half of the memory that is free now. On a CPU the loaded
-    models, up to `device_budget`, are part of that half.
+    """Bytes of host memory for unloaded models: as set, else half of the memory that is free now.
+
+    On a CPU the loaded models, up to `device_budget`, are part of that half.
     """
     if settings.engine.host_memory_bytes is not None:
         return settings.engine.host_memory_bytes

@@ -120,7 +120,7 @@ class Slot:
         self.state, self.reason, self.draining = "UNAVAILABLE", reason, False
         return left, variants
 
-    def resident(self, *, evictable: bool) -> Resident:
+    def as_resident(self, *, evictable: bool) -> Resident:
         """The slot as input of `choose_evictions`."""
         return Resident(self.spec.id, self.spec.backbone, self.bytes, self.last_used, evictable)
 

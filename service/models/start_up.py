@@ -94,8 +94,9 @@ def step_back() -> None:
 
 
 async def run_on_own_thread(work: Callable[[], Result], *, gently: bool = False) -> Result:
-    """`work()` on a daemon thread, so that a stopping server does not wait for a download. gently: whether to lower its
-    priority because other threads answer requests.
+    """`work()` on a daemon thread, so that a stopping server does not wait for a download.
+
+    gently: whether to lower its priority because other threads answer requests.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()

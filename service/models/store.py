@@ -1,6 +1,7 @@
-"""The models of one server: loaded when needed, kept while in use, and unloaded to make room. Everything here runs on
-the event loop; only weights are read on a separate thread. A user of a model holds a lease on it, and a leased model is
-not unloaded.
+"""The models of one server: loaded when needed, kept while in use, and unloaded to make room.
+
+Everything here runs on the event loop; only weights are read on a separate thread. A user of a model holds a lease on
+it, and a leased model is not unloaded.
 """
 
 from __future__ import annotations
@@ -143,9 +144,10 @@ class ModelStore:
     async def use(
         self, task: AnyTask, model: str | None = None, *, seconds: float | None = None, long: bool = False
     ) -> AsyncIterator[Loaded]:
-        """A lease on the model of a task, which is loaded first if necessary. seconds: how long that may take. long: a
-        lease of minutes or more, such as a job's: requests do not wait for its end. Raises the errors of `for_task` and
-        of the load, and NotReady if it is not loaded in time.
+        """A lease on the model of a task, which is loaded first if necessary.
+
+        seconds: how long that may take. long: a lease of minutes or more, such as a job's: requests do not wait for its
+        end. Raises the errors of `for_task` and of the load, and NotReady if it is not loaded in time.
         """
         slot = self.find(self.for_task(task, model).id)
         async with self._lease(slot, seconds, long=long):
@@ -179,8 +181,9 @@ class ModelStore:
                 self.host.drop(member.spec.id)
 
     async def start(self, on_started: Started | None = None) -> None:
-        """Start the worker and load what fits, in the catalogue's order. A failure is stored and reported, not raised.
-        It fails if no backbone opens, or not the one that the settings name.
+        """Start the worker and load what fits, in the catalogue's order.
+
+        A failure is stored and reported, not raised: no backbone opens, or not the one that the settings name.
         """
         reporting = asyncio.create_task(report_start(lambda: describe_progress(self.slots.values())))
         try:
@@ -359,9 +362,7 @@ class ModelStore:
                 slot.bytes = sizes.get(slot.spec.id, 0)
 
     async def _make_room(self, slot: Slot) -> None:
-        """Unload other models until the slot's bytes fit; wait for models in use. Raises InvalidInput if they never
-        fit.
-        """
+        """Unload other models until the slot fits; wait for models in use. Raises InvalidInput if it never fits."""
         if not self._may_exceed():
             check_fits_ever(self.slots, slot, self.budget_bytes)
             while not self._make_room_now(slot):

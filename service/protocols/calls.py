@@ -27,8 +27,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskCall:
-    """A foreign request as a call of a task. options: the task's, as texts and JSON values. model: its id; None is the
-    task's default. bulk, deadline_seconds: as in `Terms`.
+    """A foreign request as a call of a task.
+
+    options: the task's, as texts and JSON values. model: its id; None is the task's default. bulk, deadline_seconds: as
+    in `Terms`.
     """
 
     task: AnyTask
@@ -62,8 +64,9 @@ async def read_json(state: AppState, content: bytes | bytearray | Mapping[str, A
 
 
 async def run_call(request: Request, state: AppState, usage: Usage, call: TaskCall) -> list[Done]:
-    """The results: one for a task that takes its images together, else one an image, in their order. The request's body
-    must have been read. Raises the errors of the task's own route.
+    """The results: one for a task that takes its images together, else one an image, in their order.
+
+    The request's body must have been read. Raises the errors of the task's own route.
     """
     task, files = call.task, call.files
     options = await run_in(BODIES, validate, task.options, call.options, state.settings.limits)

@@ -202,8 +202,9 @@ class _Call:
 
 
 async def _predict(call: _Call) -> list[StudioPrediction | StudioFailure]:
-    """The predictions when all tasks are done, or when Label Studio's time limit ends. Raises InvalidInput if no image
-    could be read, and DeadlinePassed if none was processed.
+    """The predictions when all tasks are done, or when Label Studio's time limit ends.
+
+    Raises InvalidInput if no image could be read, and DeadlinePassed if none was processed.
     """
     settings = call.state.settings
     seconds = min(settings.label_studio.answer_seconds, 0.95 * settings.limits.deadline_seconds)

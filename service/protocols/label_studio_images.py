@@ -26,9 +26,9 @@ _MOST_REDIRECTS = 4
 
 
 class StudioImages:
-    """Reads the images of one request's tasks. A personal token is exchanged for a short-lived one, once for all of
-    them.
+    """Reads the images of one request's tasks.
 
+    A personal token is exchanged for a short-lived one, once for all of them.
     client: a connection without proxies of the environment, with the settings' timeout.
     """
 
@@ -40,8 +40,9 @@ class StudioImages:
 
     async def read(self, address: object, *, task_id: object = None) -> bytes:
         """The image that a task names: data in base64, a path of Label Studio or of its storage, or an address.
-        task_id: of the task; Label Studio uses it to find files in a storage of the task's project.
-        Raises InvalidInput.
+
+        task_id: of the task; Label Studio uses it to find files in a storage of the task's project. Raises
+        InvalidInput.
         """
         if not isinstance(address, str) or not address:
             hint = "its data must have the key that <Image value=...> names"
@@ -76,8 +77,9 @@ class StudioImages:
         return await self._state.fetcher.fetch(ImageUrl(address), field="tasks", most_bytes=most)
 
     async def _of_label_studio(self, path: str) -> bytes | ImageUrl:
-        """An image in Label Studio, or the address on another host to which Label Studio redirects. Raises
-        InvalidInput.
+        """An image in Label Studio, or the address on another host to which Label Studio redirects.
+
+        Raises InvalidInput.
         """
         settings = self._state.settings.label_studio
         if settings.url is None:

@@ -118,8 +118,9 @@ def _rename_points(regions: Sequence[Region], control: Control, names: Sequence[
 async def _points_of_rectangles(
     engine: Engine, filling: Filling, image: DecodedImage, drawing: Drawing
 ) -> list[Region]:
-    """The control's rectangles as drawn, and points of those that have none yet. Label Studio deletes a drawn region
-    when its suggestions are accepted, unless the region is one of them.
+    """The control's rectangles as drawn, and points of those that have none yet.
+
+    Label Studio deletes a drawn region when its suggestions are accepted, unless the region is one of them.
     """
     control, work = filling.control, filling.work
     rectangles = [region for region in drawing.regions if _is_drawn_with(region, control.boxes, "rectanglelabels")]

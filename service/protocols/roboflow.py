@@ -155,9 +155,11 @@ def _classifier(body: RoboflowRequest, version: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelKind:
-    """A first part of model ids, and its form of the protocol's answers. task: of this server. route: below
-    /roboflow/infer. task_type: the SDK's name; empty if the SDK has a method of its own. to_options: (body, the id's
-    part after the slash) to the task's options. to_answer: (result, choice) to the members of the answer.
+    """A first part of model ids, and its form of the protocol's answers.
+
+    task: of this server. route: below /roboflow/infer. task_type: the SDK's name; empty if the SDK has a method of its
+    own. to_options: (body, the id's part after the slash) to the task's options. to_answer: (result, choice) to the
+    members of the answer.
     """
 
     task: str
@@ -320,8 +322,10 @@ async def _infer(
 
 
 def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
-    """The kind of model that an id names on a route, and the part after the slash. Raises InvalidInput. On the depth
-    route an id of Roboflow's own models, which SDKs send by default, means the route's first kind.
+    """The kind of model that an id names on a route, and the part after the slash.
+
+    Raises InvalidInput. On the depth route an id of Roboflow's own models, which SDKs send by default, means the
+    route's first kind.
     """
     name, _, version = model_id.partition("/")
     if not name or (first == "depth" and name.startswith("depth-anything")):

@@ -22,9 +22,10 @@ PERSON = "person"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which predictions to return, and the form of masks and depth. confidence: the lowest of a prediction;
-    keypoint_confidence: of a point; None means no bound. classes: names to return, all if it is empty. most: how many
-    predictions, all if it is None.
+    """Which predictions to return, and the form of masks and depth.
+
+    confidence: the lowest of a prediction; keypoint_confidence: of a point; None means no bound. classes: names to
+    return, all if it is empty. most: how many predictions, all if it is None.
     """
 
     confidence: float | None = None

@@ -41,8 +41,9 @@ def remove_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> Mutab
 
 
 class UnfailingStream:
-    """A text stream that drops lines which cannot be written: on a full disk, or to a closed pipe. A failure to log
-    never ends the work.
+    """A text stream that drops lines which cannot be written: on a full disk, or to a closed pipe.
+
+    A failure to log never ends the work.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -110,8 +111,9 @@ def configure_logging(level: str) -> None:
 
 
 def _log_what_native_code_prints() -> None:
-    """Log the lines that C libraries write to file descriptor 2, such as libtiff for damaged files. Python's standard
-    error moves to another file descriptor.
+    """Log the lines that C libraries write to file descriptor 2, such as libtiff for damaged files.
+
+    Python's standard error moves to another file descriptor.
     """
     try:
         if sys.stderr.fileno() != 2:

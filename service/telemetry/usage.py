@@ -9,8 +9,9 @@ from service.telemetry.tracing import RequestTrace
 
 @dataclass(slots=True)
 class Usage:
-    """Filled while the work runs, so that a failed request has its times too. timings: wall seconds by stage. rows:
-    finished U-Net rows. labels: number of labels in the request.
+    """Filled while the work runs, so that a failed request has its times too.
+
+    timings: wall seconds by stage. rows: finished U-Net rows. labels: number of labels in the request.
     """
 
     timings: dict[str, float] = field(default_factory=dict)

@@ -80,7 +80,7 @@ def _affine(case: _Case) -> Iterator[Check]:
 
         xyxy = np.array(box_case["bbox_xyxy"], dtype=np.float32)[None]
         center, padded = crops.centers_and_scales(xyxy, stored["padding"])
-        scale = crops.fixed_scales(padded, (width, height))
+        scale = crops.fix_aspect(padded, (width, height))
         matrix = crops.warp_matrix(center[0], scale[0], (width, height))
         rotated = crops.warp_matrix(center[0], scale[0], (width, height), case.settings["rotation_degrees"])
         yield check("center", center[0])
@@ -135,7 +135,7 @@ def _person_fields(case: _Case, name: str, persons: Sequence[Person], rows: Sequ
         "bbox_score": np.array([person.score for person in persons]),
         "center": center,
         "scale_padded": padded,
-        "scale_fixed": crops.fixed_scales(padded, case.size()),
+        "scale_fixed": crops.fix_aspect(padded, case.size()),
     }
     for field, values in fields.items():
         yield case.compare(f"{name}.{field}", values, torch.tensor([row[field] for row in rows]), field)
@@ -154,7 +154,7 @@ def _network(case: _Case) -> Iterator[Check]:
 
     xyxy = io["bbox_xyxy"].numpy()
     center, padded = crops.centers_and_scales(xyxy, settings["padding"])
-    scale = crops.fixed_scales(padded, size)
+    scale = crops.fix_aspect(padded, size)
     yield case.compare("bbox_center", center, io["bbox_center"], "bbox_center")
     yield case.compare("bbox_scale_fixed", scale, io["bbox_scale_fixed"], "bbox_scale_fixed")
     matrices = np.stack([crops.warp_matrix(*box, size) for box in zip(center, scale, strict=True)])

@@ -61,4 +61,4 @@ def test_a_folder_without_classes_is_an_error_of_one_line(tmp_path: Path, digits
     image = next(digits_folder.rglob("*.png"))
     wrong = diffsight("predict", "classifier", image, "--classifier", tmp_path / "cat.png")
     assert wrong.returncode == 2
-    assert "no safetensors" in wrong.stderr
+    assert "not a safetensors" in wrong.stderr

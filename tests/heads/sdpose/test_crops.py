@@ -20,7 +20,7 @@ side = st.floats(1, 400, width=32)
 def test_the_affine_way_back_is_the_literal_inverse(x: float, y: float, width: float, height: float) -> None:
     xyxy = crops.corners(np.array([[x, y, width, height]]))
     center, padded = crops.centers_and_scales(xyxy)
-    scale = crops.fixed_scales(padded, SIZE)[0]
+    scale = crops.fix_aspect(padded, SIZE)[0]
     assert scale[0] / scale[1] == pytest.approx(SIZE[0] / SIZE[1], rel=1e-5)
     _, region = crops.affine_crop(np.zeros((2, 2, 3), np.uint8), xyxy[0], SIZE)
     points = np.array([[x, y], [x + width, y + height]])

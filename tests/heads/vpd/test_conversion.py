@@ -13,7 +13,7 @@ from backbones.errors import CheckpointError
 from backbones.loading.published_keys import vae_encoder_keys
 from backbones.loading.variants import load_variant
 from heads.vpd.conversion import convert, verify
-from heads.vpd.published_keys import head_keys, missing_layers
+from heads.vpd.published_keys import head_keys, list_missing_layers
 from tests.backbones.small_networks import SD1, backbone_like, stock_unet
 from tests.heads.vpd.original_files import original_tensors, write_original
 
@@ -23,7 +23,7 @@ def test_a_checkpoint_becomes_a_variant_and_its_other_parts(task: str, tmp_path:
     file = write_original(task, tmp_path / "model.pth")
     convert(task, file, tmp_path / "weights", any_size=True)
     assert verify(task, tmp_path / "weights", any_size=True) == "float32"
-    backbone, missing = backbone_like(SD1), missing_layers(task)
+    backbone, missing = backbone_like(SD1), list_missing_layers(task)
     load_variant(backbone, task, tmp_path / "weights/unet/diffusion_pytorch_model.safetensors", from_backbone=missing)
     loaded, own = backbone.variants[task].unet.state_dict(), backbone.variants[""].unet.state_dict()
     for key, tensor in stock_unet(SD1).state_dict().items():

@@ -357,7 +357,7 @@ def damage_files(data: bytes) -> dict[str, tuple[bytes, str]]:
 
     weights, labels = tensors["weights"], tensors["examples.labels"]
     return {
-        "no file": (b"x", "no safetensors"),
+        "no file": (b"x", "not a safetensors"),
         "NaN": (replace_tensor("weights", np.full_like(weights, np.nan)), "NaN"),
         "infinite vectors": (
             replace_tensor("examples.vectors", np.full_like(tensors["examples.vectors"], np.inf)),

@@ -105,7 +105,7 @@ def test_the_coco_file_may_be_in_any_unicode(encoding: str) -> None:
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-5], lambda text: text.replace("77", "7" * 5000)])
 def test_a_damaged_coco_file_is_named_and_its_boxes_are_not_lost_in_silence(damage: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"'ann\.json' looks like a COCO file, and is no JSON"):
+    with pytest.raises(InvalidInput, match=r"'ann\.json' looks like a COCO file, but is not JSON"):
         list_items(("a.png", PNG), ("ann.json", damage(json.dumps(coco())).encode()))
 
 

@@ -69,7 +69,7 @@ def test_the_published_sizes_are_taken_as_published(kind: str, tmp_path: Path) -
     head: Shapes = {}
     if system == "vpd":
         stock = ldm.build_unet(config | {"cross_attention_dim": 768, "use_linear_projection": False})
-        unet = shapes_of(stock, vpd.missing_layers(part))
+        unet = shapes_of(stock, vpd.list_missing_layers(part))
         head = vpd.head_keys(part)
         write_sparse(vae_encoder_keys(), tmp_path / "vae.safetensors")
     elif system == "sdpose":
