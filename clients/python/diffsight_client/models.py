@@ -1129,7 +1129,7 @@ class PoseAnswer(Persons, Model):
 
 
 class FieldError(Model):
-    """One value that was refused."""
+    """A value that was refused."""
 
     loc: list[str | int]
     """Path of the value: the field, then the keys or indices inside it."""
