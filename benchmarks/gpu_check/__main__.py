@@ -8,6 +8,7 @@ mean nothing.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib
 import json
 import subprocess
@@ -30,6 +31,8 @@ LIMITS = {
     "mixture": 75,
 }
 """Seconds that each step may take at most. The check as a whole ends after `--seconds`."""
+_SHOWN = 1500
+"""Characters of a failed step's output in the report."""
 _PATIENCE = 20
 """How many times as long a trial may take: it runs on processors that others use too."""
 
@@ -49,6 +52,8 @@ def run_step(name: str, seconds: float, *, device: str, dry_run: bool) -> dict[s
             str(file),
             "--device",
             device,
+            "--seconds",
+            str(seconds),
         ]
         try:
             ran = subprocess.run(
@@ -59,12 +64,20 @@ def run_step(name: str, seconds: float, *, device: str, dry_run: bool) -> dict[s
                 timeout=max(1.0, seconds),
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            return {"seconds": time.perf_counter() - started, "failed": f"took more than {seconds:.0f} seconds"}
+        except subprocess.TimeoutExpired as error:
+            where = _end_of(error.output)
+            failed = f"took more than {seconds:.0f} seconds{': ' if where else ''}{where}"
+            return {"seconds": time.perf_counter() - started, "failed": failed}
         taken = {"seconds": time.perf_counter() - started}
         if ran.returncode or not file.exists():
-            return {**taken, "failed": " ".join(ran.stdout[-600:].split()) or f"exit status {ran.returncode}"}
+            return {**taken, "failed": _end_of(ran.stdout) or f"exit status {ran.returncode}"}
         return {**taken, "figures": json.loads(file.read_text())}
+
+
+def _end_of(output: str | bytes | None) -> str:
+    """The last words of what a step printed. `subprocess` has bytes where it ran out of time."""
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+    return " ".join(text[-_SHOWN:].split())
 
 
 def run_all(names: list[str], *, device: str, dry_run: bool, seconds: float, json_file: Path, page: Path) -> bool:
@@ -94,8 +107,9 @@ def succeeded(name: str, step: dict[str, Any]) -> bool:
     return "failed" not in step and not wrong
 
 
-def do_step(name: str, file: Path, *, device: str, dry_run: bool) -> None:
-    """One step, in this process: its figures to a file."""
+def do_step(name: str, file: Path, *, device: str, dry_run: bool, seconds: float) -> None:
+    """One step, in this process: its figures to a file. Shortly before its time is over it prints where it stands."""
+    faulthandler.dump_traceback_later(max(1.0, 0.9 * seconds), file=sys.stdout)
     from benchmarks.gpu_check.setup import Setup  # torch, which the process above all steps does without
 
     module = importlib.import_module(f"benchmarks.gpu_check.{name}")
@@ -114,7 +128,7 @@ def main() -> int:
     chosen = parser.parse_args()
     device = chosen.device or ("cpu" if chosen.dry_run else "cuda")
     if chosen.step:
-        do_step(chosen.step, chosen.json, device=device, dry_run=chosen.dry_run)
+        do_step(chosen.step, chosen.json, device=device, dry_run=chosen.dry_run, seconds=chosen.seconds)
         return 0
     whole = run_all(
         chosen.only or list(LIMITS),
