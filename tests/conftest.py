@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import numpy as np
 import pytest
+import structlog
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ def running_server(
 def _no_settings_from_outside() -> None:
     for name in [name for name in os.environ if name.startswith("DIFFSIGHT_")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command or a worker that a test runs in this process sets a level of its own, for all that comes after it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

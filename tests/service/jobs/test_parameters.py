@@ -53,5 +53,5 @@ def test_an_option_that_no_job_has_is_refused_with_those_that_exist(values: dict
 
 
 def test_a_name_that_is_no_task_is_refused(server: Server) -> None:
-    with pytest.raises(InvalidInput, match="no task"):
+    with pytest.raises(InvalidInput, match="not a task"):
         require_task(server.state, "zero_shot")

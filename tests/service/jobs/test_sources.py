@@ -200,7 +200,7 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path, kind: Any, content:
 
 
 def test_an_address_of_no_source_is_refused_with_those_that_fit(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"no folder.*\.zip"):
+    with pytest.raises(InvalidInput, match=r"neither a folder.*\.zip"):
         guess(str(tmp_path / "thing.doc"))
 
 

@@ -94,7 +94,7 @@ def test_images_in_a_storage_are_opened_by_label_studio() -> None:
         for address in ("s3://bucket/a.png", "gs://bucket/a.png", "azure-blob://box/ä.png"):
             assert read(url, address) == b"image"
         assert paths[0] == "/tasks/7/resolve/?fileuri=czM6Ly9idWNrZXQvYS5wbmc="
-        with pytest.raises(InvalidInput, match="has none"):
+        with pytest.raises(InvalidInput, match="has no id"):
             read(url, "s3://bucket/a.png", task_id="../1")
 
 
