@@ -97,10 +97,10 @@ def run_all(names: list[str], *, device: str, dry_run: bool, seconds: float, jso
         print(
             f"{TITLES[name]}: {step['seconds']:.0f} s" + (f", {step['failed']}" if "failed" in step else ""), flush=True
         )
-    return all(succeeded(name, step) for name, step in report["steps"].items())
+    return all(is_good(name, step) for name, step in report["steps"].items())
 
 
-def succeeded(name: str, step: dict[str, Any]) -> bool:
+def is_good(name: str, step: dict[str, Any]) -> bool:
     """Whether a step was done, and found nothing wrong. pytest's status 5 means that no test was chosen."""
     figures = step.get("figures", {})
     wrong = figures.get("failed") if name == "answers" else figures.get("exit status") not in (None, 0, 5)

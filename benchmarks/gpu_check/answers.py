@@ -16,14 +16,14 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def measure(setup: Setup) -> dict[str, Any]:
-    """What was found of each head, with its largest error and its tolerance; and how many are at fault."""
+    """The finding about each head, with its largest error and its tolerance, and how many failed."""
     settings = load_settings(device=setup.device)
     set_float32_rounding(settings)
-    found: dict[str, Any] = {}
+    findings: dict[str, Any] = {}
     failed = 0
     for kind in TYPES[:1] if setup.small else TYPES:
         device = torch.device(setup.device)
         for finding in (*check_originals(device, kind), *check_answers(settings, device, kind)):
             failed += finding.level == "problem"
-            found[f"{str(kind).removeprefix('torch.')}, {finding.check}"] = f"{finding.level}: {finding.message}"
-    return {"failed": failed, **found}
+            findings[f"{str(kind).removeprefix('torch.')}, {finding.check}"] = f"{finding.level}: {finding.message}"
+    return {"failed": failed, **findings}

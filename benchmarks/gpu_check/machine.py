@@ -17,7 +17,7 @@ TYPES = (torch.bfloat16, torch.float16, torch.float32)
 def measure(setup: Setup) -> dict[str, Any]:
     """Names and versions, TFLOP/s of a large product in each number type, and TB/s of a copy."""
     nvidia = look_for_nvidia()
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if setup.on_cuda else platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda or "",
@@ -27,16 +27,16 @@ def measure(setup: Setup) -> dict[str, Any]:
         "networks": "small" if setup.small else "of the published sizes",
     }
     if setup.on_cuda:
-        found["memory_gigabytes"] = torch.cuda.get_device_properties(0).total_memory / 1e9
+        figures["memory_gigabytes"] = torch.cuda.get_device_properties(0).total_memory / 1e9
     for tf32 in (False, True):
         torch.backends.cuda.matmul.allow_tf32 = tf32
         for dtype in TYPES if not tf32 else (torch.float32,):
             name = "TF32" if tf32 else str(dtype).removeprefix("torch.")
             if not tf32 or setup.on_cuda:
-                found[f"{name}: TFLOP a second"] = product_teraflops(setup, dtype)
+                figures[f"{name}: TFLOP a second"] = product_teraflops(setup, dtype)
     torch.backends.cuda.matmul.allow_tf32 = False
-    found["copy: TB a second"] = _copy_terabytes(setup)
-    return found
+    figures["copy: TB a second"] = _copy_terabytes(setup)
+    return figures
 
 
 def product_teraflops(setup: Setup, dtype: torch.dtype) -> float:

@@ -52,10 +52,10 @@ def measure(setup: Setup) -> dict[str, Any]:
     finally:
         worker.stop()
     single = asyncio.run(_one_at_a_time(tasks, seconds))
-    found: dict[str, Any] = {"images a second": rate, "one at a time": single, "ratio": rate / single}
+    figures: dict[str, Any] = {"images a second": rate, "one at a time": single, "ratio": rate / single}
     for task, times in waited.items():
-        found |= {f"{task}: ms at p50": 1e3 * float(np.median(times)), f"{task}: ms at p99": 1e3 * percentile(times)}
-    return found
+        figures |= {f"{task}: ms at p50": 1e3 * float(np.median(times)), f"{task}: ms at p99": 1e3 * percentile(times)}
+    return figures
 
 
 def percentile(times: list[float]) -> float:

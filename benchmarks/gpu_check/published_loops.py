@@ -31,11 +31,11 @@ def measure(setup: Setup) -> dict[str, Any]:
     backbone = build_backbone("sd21", setup.dtype, setup.device, setup.sizes)
     backbone.add_variant(VARIANT, fresh_variant(backbone))
     batched, single = DirectEngine(backbone), DirectEngine(backbone, max_rows=1)
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name, (ours, loop) in {"pose, persons": _pose(setup, backbone, batched, single),
                                "few-shot, queries": _few_shot(setup, batched, single)}.items():  # fmt: skip
-        found |= {f"{name} a second: ours": ours, f"{name} a second: loop": loop, f"{name}: ratio": ours / loop}
-    return found
+        figures |= {f"{name} a second: ours": ours, f"{name} a second: loop": loop, f"{name}: ratio": ours / loop}
+    return figures
 
 
 def make_pose_model(backbone: Any, setup: Setup) -> PoseModel:

@@ -24,20 +24,22 @@ KINDS: tuple[Kind, ...] = ("sd15", "sd21")
 def measure(setup: Setup) -> dict[str, Any]:
     """Figures by backbone and batch; why nothing was compiled, if so."""
     ceiling = product_teraflops(setup, setup.dtype)
-    found: dict[str, Any] = {"ceiling, TFLOP a second": ceiling}
+    figures: dict[str, Any] = {"ceiling, TFLOP a second": ceiling}
     for kind in KINDS:
         backbone = build_backbone(kind, setup.dtype, setup.device, setup.sizes)
         teraflops = row_teraflops(kind, setup)
         for batch in setup.batches:
             own = measure_batch(setup, backbone, batch)
             own["share of the ceiling"] = own["ours"] * teraflops / ceiling
-            found |= {f"{kind}, {batch} rows: {name}": value for name, value in own.items()}
-        found[f"{kind}: engine"] = _engine_rate(setup, backbone)
-        found |= {f"{kind}, {setup.batches[1]} rows: {name}": value for name, value in _compiled(setup, backbone)}
-        found[f"{kind}: TFLOP a row"] = teraflops
+            figures |= {f"{kind}, {batch} rows: {name}": value for name, value in own.items()}
+        figures[f"{kind}: engine"] = _engine_rate(setup, backbone)
+        figures |= {
+            f"{kind}, {setup.batches[1]} rows: {name}": value for name, value in _measure_compiled(setup, backbone)
+        }
+        figures[f"{kind}: TFLOP a row"] = teraflops
         del backbone
         torch.cuda.empty_cache()
-    return found
+    return figures
 
 
 def row_teraflops(kind: Kind, setup: Setup) -> float:
@@ -63,9 +65,9 @@ def measure_batch(setup: Setup, backbone: StableDiffusion, batch: int) -> dict[s
 
     eager = setup.rate(plain, batch)
     ours = setup.rate(lambda: backbone.forward(rows), batch)
-    found = {"ours": ours, "eager": eager, "ours over eager": ours / eager}
+    figures = {"ours": ours, "eager": eager, "ours over eager": ours / eager}
     gigabytes = setup.peak_gigabytes(lambda: backbone.forward(rows))
-    return found if gigabytes is None else {**found, "GB": gigabytes}
+    return figures if gigabytes is None else {**figures, "GB": gigabytes}
 
 
 def _engine_rate(setup: Setup, backbone: StableDiffusion) -> float:
@@ -79,7 +81,7 @@ def _engine_rate(setup: Setup, backbone: StableDiffusion) -> float:
         worker.stop()
 
 
-def _compiled(setup: Setup, backbone: StableDiffusion) -> list[tuple[str, float | str]]:
+def _measure_compiled(setup: Setup, backbone: StableDiffusion) -> list[tuple[str, float | str]]:
     """Rows a second of the compiled U-Net at the second batch size; in place of it why it can not be compiled here."""
     if not setup.on_cuda:
         return [("compiled", "not tried: this is no GPU")]

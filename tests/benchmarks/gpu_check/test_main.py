@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu_check.__main__ import LIMITS, run_step, succeeded
+from benchmarks.gpu_check.__main__ import LIMITS, is_good, run_step
 
 
 def test_all_steps_end_within_nine_minutes_in_all() -> None:
@@ -33,7 +33,7 @@ def test_a_step_that_takes_too_long_is_reported() -> None:
     ],
 )
 def test_a_step_is_good_where_it_was_done_and_nothing_was_wrong(name: str, step: dict[str, object], good: bool) -> None:
-    assert succeeded(name, step) is good
+    assert is_good(name, step) is good
 
 
 @pytest.mark.slow
