@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Neither these tests nor the commands that they start use the API keys of the user who runs them.
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "diffsight-tests-without-configuration")
+_LOGGING = structlog.get_config()
 # The servers of one run have a data folder of their own.
 _DATA = tempfile.TemporaryDirectory(prefix="diffsight-tests-data-")
 os.environ["XDG_DATA_HOME"] = _DATA.name
@@ -90,11 +91,9 @@ def _no_settings_from_outside() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """A command or a worker that a test runs in this process sets a level of its own, for all that comes after it."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
+def _logging_as_at_the_start() -> None:
+    """Commands and workers that run in this process set a level of their own, for all that comes after them."""
+    structlog.configure(**_LOGGING)
 
 
 @pytest.fixture(scope="session")
