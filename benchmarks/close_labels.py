@@ -38,7 +38,10 @@ class Cost:
 
 
 def bring_closer(errors: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    """(2, units), where the first label is better by `factor` times its original mean difference."""
+    """Errors of two labels whose mean difference is shrunk to `factor` of the original one.
+
+    errors: (2, units) float32, the better label first; the result has the same shape.
+    """
     mean = float((errors[1].astype(np.float64) - errors[0]).mean())
     return np.stack([errors[0], errors[1] - np.float32((1 - factor) * mean)])
 

@@ -135,7 +135,7 @@ def _learning_rate_share(step: int, steps: int) -> float:
 
 
 def initialise_pose(engine: DirectEngine, data: PoseData, recipe: PoseRecipe) -> PoseModel:
-    """The network of the recipe with an initial head."""
+    """A pose model with the features and size that the recipe names, and a heat-map head with initial weights."""
     backbone = engine.backbone
     size = recipe.size or default_size(backbone)
     features = recipe.features or default_features(backbone)

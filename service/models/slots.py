@@ -40,15 +40,17 @@ class Loaded:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A model of the catalogue.
+    """The state of a model of the catalogue, and the parts of it that are loaded.
 
-    reason: why it is UNAVAILABLE. failure: of its last load. users: leases that are held on it. long: those of jobs.
-    bytes: of device memory, measured or expected. last_used, loaded_at: of a monotonic clock.
-    load_seconds: how long its last load took. loads: how many there were, loads_from_host: of weights in host memory.
-    heads: of an open backbone. head, variants: of an open model of a task, with the names of the U-Nets that it added.
-    description, serves: of a backbone, known since its first load; they stay when it is unloaded. draining: it takes no
-    new users, and leaves when the last one has gone. loading: its load, for all who wait for it. reading: room was made
-    for it, and its weights are being read.
+    reason: why it is UNAVAILABLE. failure: the error of its last load.
+    users: number of leases on it. long: number of those that jobs hold.
+    bytes: device memory, measured or expected. last_used, loaded_at: seconds of a monotonic clock.
+    load_seconds: duration of its last load. loads: number of loads. loads_from_host: those from weights in host memory.
+    heads: of a backbone, its open heads. head, variants: of a task's model, its open head and the names of the U-Nets
+    that it added to its backbone.
+    description, serves: of a backbone; its first load sets them, and they stay when it is unloaded.
+    draining: it takes no new users, and is unloaded when the last one ends. loading: its load, which all requests for
+    it await. reading: there is room for it, and its weights are being read.
     """
 
     spec: ModelSpec
