@@ -59,6 +59,7 @@ def add_model(
     path, hub_id = _locate(model, source)
     if path is not None:
         root, files = _local(model, path)
+        model.check_configs(root, files, any_size=any_size)
         return _enter(model, name, root, files, str(path), "", "", folder, any_size=any_size, say=say, free=free)
 
     if offline:
@@ -164,7 +165,6 @@ def _enter(
     free: FreeBytes,
 ) -> ModelEntry:
     """Convert into a temporary folder, verify, and rename. The folder is deleted if that fails."""
-    model.check_configs(root, files, any_size=any_size)
     check_space(sum((root / file).stat().st_size for file in files), folder, free)
     with replacing_folder(folder / name) as beside:
         say("verifying and converting")
