@@ -263,14 +263,20 @@ def _is_self_attention(module: nn.Module) -> bool:
     return getattr(module, "is_cross_attention", None) is False
 
 
-def use_fast_layout(unet: nn.Module) -> None:
-    """Lay the weights of a float32 U-Net on the CPU out channels last, in place.
+def unet_layout(dtype: torch.dtype, device: torch.device | str) -> torch.memory_format:
+    """How a U-Net's convolution weights lie in memory: channels last in float32 on the CPU.
 
     The CPU's convolutions then need no copy of their inputs and outputs in another layout: a batch takes a sixth less
     time. The VAE is not changed: its group norms over whole images round too coarsely in this layout.
     """
+    on_cpu = torch.device(device).type == "cpu"
+    return torch.channels_last if on_cpu and dtype == torch.float32 else torch.contiguous_format
+
+
+def use_fast_layout(unet: nn.Module) -> None:
+    """Lay the weights of a U-Net out by `unet_layout`, in place. Those that were read in that layout stay."""
     weight = next(unet.parameters())
-    if weight.device.type == "cpu" and weight.dtype == torch.float32:
+    if unet_layout(weight.dtype, weight.device) is torch.channels_last:
         unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

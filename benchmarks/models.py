@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -29,9 +28,9 @@ import numpy as np
 
 from backbones.loading.add import add_model
 from benchmarks._table import arguments, print_table, write_figures
-from diffsight.cli.serve import SWITCH_SECONDS
 from heads.feature_pooling import features
 from heads.inputs import DecodedImage, Inputs
+from service.interpreter import keep_for_good, switch_often
 from service.models.known import PUBLISHED
 from service.models.store import ModelStore
 from service.settings.loader import load_settings
@@ -134,6 +133,7 @@ async def measure(models_folder: Path, rounds: int, seconds: float) -> dict[str,
     await store.start()
     if store.failure is not None:
         raise store.failure
+    keep_for_good()  # as `diffsight serve` does
     random = np.random.default_rng(0)
     try:
         peaks = [await load_peak(store, "sd15") for _ in range(rounds)]
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
     parser.add_argument("--width", type=int, default=160, help="channels of the U-Net's finest level")
     chosen = parser.parse_args()
-    sys.setswitchinterval(SWITCH_SECONDS)  # as `diffsight serve` does
+    switch_often()  # as `diffsight serve` does
     config, seed = BACKBONES["sd15"]
     width = chosen.width
     config = config | {"block_out_channels": (width, 2 * width, 4 * width, 4 * width), "norm_num_groups": 16}

@@ -30,8 +30,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "diffsight-tests-without-configuration")
 _LOGGING = structlog.get_config()
 # The servers of one run have a data folder of their own.
-_DATA = tempfile.TemporaryDirectory(prefix="diffsight-tests-data-")
+_DATA = tempfile.TemporaryDirectory(prefix="diffsight-tests-data-", ignore_cleanup_errors=True)
 os.environ["XDG_DATA_HOME"] = _DATA.name
+
+
+def pytest_unconfigure() -> None:
+    """Remove the folder here: a worker of pytest-xdist ends without Python's own cleaning up."""
+    _DATA.cleanup()
+
 
 START_SECONDS = 120.0
 WITHOUT_HEADS = Path(__file__).parent / "conformance/fixtures/diffusion_classifier/weights/sd1"

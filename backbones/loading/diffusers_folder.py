@@ -18,7 +18,7 @@ from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.loading.file_names import find_file_variant
 from backbones.loading.private_memory import own_memory
-from backbones.stable_diffusion import StableDiffusion, Variant
+from backbones.stable_diffusion import StableDiffusion, Variant, unet_layout
 
 # Old text encoders store their position indices as a buffer; it is a constant today.
 HARMLESS = ("text_model.embeddings.position_ids", "embeddings.position_ids")
@@ -50,7 +50,7 @@ def load_diffusers_folder(
             hint="give the folder that holds unet/, vae/, text_encoder/, tokenizer/ and scheduler/",
         )
     alphas_cumprod, prediction_type = read_schedule(folder / "scheduler")
-    unet = load_part(UNet2DConditionModel, folder / "unet", dtype, file_variant)
+    unet = load_part(UNet2DConditionModel, folder / "unet", dtype, file_variant, unet_layout(dtype, device))
     vae = load_part(AutoencoderKL, folder / "vae", dtype, file_variant)
     text_encoder = load_part(CLIPTextModel, folder / "text_encoder", dtype, file_variant)
     check_latent_channels(unet, vae, folder)
@@ -64,10 +64,16 @@ def load_diffusers_folder(
     )
 
 
-def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "") -> nn.Module:
+def load_part(
+    kind: Any,
+    folder: Path,
+    dtype: torch.dtype,
+    file_variant: str = "",
+    layout: torch.memory_format = torch.contiguous_format,
+) -> nn.Module:
     """One network of a diffusers folder by its stock class, every weight accounted for.
 
-    file_variant: as of `load_diffusers_folder`.
+    file_variant: as of `load_diffusers_folder`. layout: of convolution weights in memory.
     Raises ModelNotFound if the folder has no config, CheckpointError for missing, unexpected or mis-shaped weights.
     """
     if not (folder / "config.json").is_file():
@@ -100,7 +106,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
             mis_shaped=mis_shaped,
         )
     loaded: nn.Module = network
-    own_memory(loaded)
+    own_memory(loaded, layout)
     return loaded
 
 

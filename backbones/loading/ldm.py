@@ -21,7 +21,7 @@ from backbones.loading.clip_vocabulary import END, clip_tokenizer
 from backbones.loading.diffusers_folder import check_latent_channels, folder_digest, load_tokenizer
 from backbones.loading.ldm_config import AS_PUBLISHED, OPEN_CLIP_LAYER, Unrecorded, text_config, unet_config, vae_config
 from backbones.loading.weight_files import digest_of, fill, read_tensors
-from backbones.stable_diffusion import StableDiffusion, Variant
+from backbones.stable_diffusion import StableDiffusion, Variant, unet_layout
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 _EMA = "model_ema.diffusion_model"
@@ -54,7 +54,8 @@ def load_single_file(
     unet = build_unet(unet_config(parts.unet, unrecorded, file, sample_size=image_size // downscale))
     text_encoder = build_text_encoder(text_config(parts.text, parts.is_open_clip, unrecorded, file))
     _fill_converted(vae, parts.vae, convert_vae(parts.vae, vae.config), file, dtype)
-    _fill_converted(unet, parts.unet, convert_unet(parts.unet, unet.config), file, dtype)
+    layout = unet_layout(dtype, device)
+    _fill_converted(unet, parts.unet, convert_unet(parts.unet, unet.config), file, dtype, layout)
     fill(text_encoder, convert_text(parts.text, parts.is_open_clip, text_encoder), file, dtype)
     check_latent_channels(unet, vae, file)
 
@@ -241,8 +242,10 @@ def _fill_converted(
     converted: Mapping[str, Tensor],
     source: object,
     dtype: torch.dtype,
+    layout: torch.memory_format = torch.contiguous_format,
 ) -> None:
-    fill(network, converted, source, dtype, unexpected=find_lost(original, converted), hint=_HINT)
+    lost = find_lost(original, converted)
+    fill(network, converted, source, dtype, layout=layout, unexpected=lost, hint=_HINT)
 
 
 _HINT = "the file is incomplete or no SD 1.x or 2.x: download it again, or give another"

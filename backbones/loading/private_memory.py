@@ -51,17 +51,25 @@ class MappedFiles:
         ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _MADV_DONTNEED)
 
 
-def private_copy(tensor: Tensor, dtype: torch.dtype, files: MappedFiles) -> Tensor:
-    """A contiguous copy of a tensor, of any shape, in another number type, without an intermediate copy."""
-    copy = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+def private_copy(
+    tensor: Tensor, dtype: torch.dtype, files: MappedFiles, layout: torch.memory_format = torch.contiguous_format
+) -> Tensor:
+    """A copy of a tensor, of any shape, in another number type, without an intermediate copy.
+
+    layout: of tensors of four dimensions, which are convolution weights; others are contiguous.
+    """
+    copy = tensor.to(dtype, copy=True, memory_format=layout if tensor.ndim == 4 else torch.contiguous_format)
     if files.hold(tensor) and tensor.is_contiguous():
         files.release(tensor)
     return copy
 
 
-def own_memory(network: nn.Module) -> None:
-    """Move every weight of a network that lies in a file to memory of its own, in place."""
+def own_memory(network: nn.Module, layout: torch.memory_format = torch.contiguous_format) -> None:
+    """Move every weight of a network that lies in a file to memory of its own, in place.
+
+    layout: as of `private_copy`.
+    """
     files = MappedFiles()
     for tensor in (*network.parameters(), *network.buffers()):
         if files.hold(tensor):
-            tensor.data = private_copy(tensor.data, tensor.dtype, files)
+            tensor.data = private_copy(tensor.data, tensor.dtype, files, layout)

@@ -19,7 +19,7 @@ from backbones.files import replacing_folder, write_json
 from backbones.loading.file_names import UNET_STEM
 from backbones.loading.ldm import UNET, build_unet, convert_unet, find_lost
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
-from backbones.stable_diffusion import StableDiffusion, Variant
+from backbones.stable_diffusion import StableDiffusion, Variant, unet_layout
 
 BASE_REVISION = "base_revision"
 """Entry of config.json if the file holds only fine-tuned weights: the revision of the backbone that has the rest."""
@@ -158,7 +158,8 @@ def build_variant(
 
     unet = build_unet(config)
     _check_widths(backbone, unet.config, source)
-    fill(unet, {**lent, **state}, source, own_unet.dtype, unexpected=unexpected, hint=_HINT)
+    layout = unet_layout(own_unet.dtype, own_unet.device)
+    fill(unet, {**lent, **state}, source, own_unet.dtype, layout=layout, unexpected=unexpected, hint=_HINT)
     return Variant(unet.to(own_unet.device), prediction_type or own.prediction_type, revision, convolutions)
 
 

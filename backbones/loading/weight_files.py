@@ -85,12 +85,14 @@ def fill(
     source: object,
     dtype: torch.dtype,
     *,
+    layout: torch.memory_format = torch.contiguous_format,
     unexpected: tuple[str, ...] = (),
     hint: str = "",
 ) -> None:
     """Replace the network's parameters by `tensors`, cast to `dtype`; the network may be on the meta device.
 
-    tensors: key -> tensor of any shape, the parameter's. unexpected: keys already known to have no place here.
+    tensors: key -> tensor of any shape, the parameter's. layout: of convolution weights in memory. unexpected: keys
+    already known to have no place here.
     Raises CheckpointError with the missing, unexpected and mis-shaped keys, if there is any.
     """
     check_fit(
@@ -102,7 +104,7 @@ def fill(
         hint=hint,
     )
     files = MappedFiles()
-    copies = {key: private_copy(tensor, dtype, files) for key, tensor in tensors.items()}
+    copies = {key: private_copy(tensor, dtype, files, layout) for key, tensor in tensors.items()}
     network.load_state_dict(copies, strict=True, assign=True)
 
 

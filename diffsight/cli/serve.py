@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
-import sys
 import tempfile
 from contextlib import suppress
 from typing import Annotated
@@ -17,11 +15,10 @@ from diffsight.cli.options import Backbone, Config, Device, DType
 from diffsight.cli.serve_ray import serve_on_cluster
 from playground.mount import PATH, PlaygroundApp, is_installed
 from service.http.access import check_exposure
+from service.interpreter import keep_for_good, switch_often
 from service.models.catalogue import build_catalogue
 from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
-
-SWITCH_SECONDS = 0.001
 
 
 def serve(
@@ -110,8 +107,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
 
     configure_logging(settings.log_level)
     receive_beside_data(settings)
-    # Threads that compute yield to the event loop after one millisecond instead of Python's five.
-    sys.setswitchinterval(SWITCH_SECONDS)
+    switch_often()
     failures: list[BaseException] = []
 
     def report_start(failure: BaseException | None) -> None:
@@ -156,17 +152,6 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
     finally:
         listening.close()
     return failures[0] if failures else None
-
-
-def keep_for_good(*, collect: bool = True) -> None:
-    """Exclude all present objects, code and models, from Python's cyclic garbage collection.
-
-    There are half a million such objects, and a full collection under load blocks every thread for half a second or
-    more. Objects such as a model's weights are still freed by reference counts. collect: run a collection first.
-    """
-    if collect:
-        gc.collect()
-    gc.freeze()
 
 
 def own_address(host: str, port: int) -> str:

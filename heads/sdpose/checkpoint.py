@@ -26,7 +26,7 @@ from backbones.loading.published_model import HEAD_FILE
 from backbones.loading.variants import load_variant, save_unet
 from backbones.loading.verification import read_json
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
-from backbones.stable_diffusion import StableDiffusion, Variant
+from backbones.stable_diffusion import StableDiffusion, Variant, unet_layout
 from heads.sdpose.estimation import PoseModel
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.skeletons import COCO_17, COCO_WHOLEBODY_133, Skeleton
@@ -123,7 +123,7 @@ def open_whole_folder(
     config = {key: value for key, value in config.items() if not key.startswith("_")}
     state = {key: value for key, value in read_tensors(file).items() if not key.startswith("class_embedding.")}
     unet = build_unet(config | {"class_embed_type": None, "projection_class_embeddings_input_dim": None})
-    fill(unet, state, file, dtype)
+    fill(unet, state, file, dtype, layout=unet_layout(dtype, device))
     return StableDiffusion(
         name=folder.name,
         vae=load_part(AutoencoderKL, folder / "vae", dtype).to(device),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw
 from diffsight_client import ClientError, Job
 from playground import report, snippets
 from playground.description import ServerDescription
+from playground.downloads import save
 from playground.panels.inputs import PICTURES
 from playground.panels.results import make_code
 from playground.state import Page, samples
@@ -81,7 +81,7 @@ def job_panel(page: Page, tab: Any) -> None:
     for event in (tab.select, known.focus):
         event(refresh, page.key, known, api_visibility="private", show_progress="hidden")
     fetch.click(
-        lambda key, job, form: fetch_results(page, key, job, form),
+        lambda key, job, form: fetch_results(page, key, job, form, file),
         [page.key, shown.id, form],
         [file, message],
         api_visibility="private",
@@ -240,19 +240,16 @@ def job_choices(page: Page, key: str) -> Any:
     return gr.update(choices=[(f"{job['task']}, {job['status']}, {job['created'][:19]}", job["id"]) for job in jobs])
 
 
-def fetch_results(page: Page, key: str, job: str, form: str | None) -> tuple[Any, str]:
+def fetch_results(page: Page, key: str, job: str, form: str | None, file: gr.File) -> tuple[Any, str]:
     """The results of the job that is shown, as a file."""
     if not job:
         return gr.skip(), report.advise("Begin a job, or watch one.")
-    folder = Path(tempfile.mkdtemp(prefix="diffsight-playground-"))
     try:
         with page.server(key) as server:
             reply = server.export(job, form or "jsonl")
     except (ClientError, OSError) as error:
         return gr.skip(), report.show_problem(error)
-    path = folder / (reply.file_name or f"results.{form or 'jsonl'}")
-    path.write_bytes(reply.content)
-    return gr.update(value=str(path), visible=True), ""
+    return gr.update(value=save(reply, "results", file), visible=True), ""
 
 
 def same_job(

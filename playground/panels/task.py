@@ -4,12 +4,10 @@ task.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -20,15 +18,15 @@ from diffsight_client import Client, ClientError
 from playground import drawing, report, snippets
 from playground.controls import make_control, make_list_choice, split_prominent
 from playground.description import TaskForm
+from playground.downloads import save
 from playground.options import Option, to_arguments, to_fields
 from playground.panels.boxes import box_drawer
 from playground.panels.inputs import INPUTS, Chosen, InputControls, NothingChosen
 from playground.panels.results import Shown, make_results
-from playground.server import Reply, Server
+from playground.server import Server
 from playground.state import Page
 
 Fields = Sequence[tuple[str, str]]
-_SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json": ".json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +205,7 @@ def _make_download(
             return gr.skip(), report.advise(str(missing))
         except (ClientError, OSError) as error:
             return gr.skip(), report.show_problem(error)
-        return gr.update(value=save(reply, f"{form.name}-{chosen_form}"), visible=True), ""
+        return gr.update(value=save(reply, f"{form.name}-{chosen_form}", file), visible=True), ""
 
     fetch.click(
         download,
@@ -217,11 +215,3 @@ def _make_download(
         concurrency_limit=None,
         show_progress="minimal",
     )
-
-
-def save(reply: Reply, name: str) -> str:
-    """The path of a file with an answer's content, in a folder of its own; Gradio copies it from there."""
-    folder = Path(tempfile.mkdtemp(prefix="diffsight-playground-"))
-    path = folder / (reply.file_name or f"{name}{_SUFFIXES.get(reply.media_type, '')}")
-    path.write_bytes(reply.content)
-    return str(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from service.settings.loader import Settings
 class OpenHeads:
     """The heads of tasks over one backbone, each opened at its first use.
 
-    named: weights by task; they take precedence over the settings. missing: why a task without named weights has no
-    head here.
+    named: weights by task; they take precedence over the settings. missing: by task without named weights that has no
+    head here, what makes the error. An error itself would keep the frames of its traceback alive, and with them this
+    backbone after it is unloaded.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class OpenHeads:
         self.settings = settings
         self.backbone = backbone
         self.tasks = {task.name: task for task in tasks}
-        self.missing: dict[str, ModelNotFound] = {}
+        self.missing: dict[str, partial[ModelNotFound]] = {}
         self._heads: dict[str, Any] = {}
 
     def open_all(self) -> None:
@@ -63,14 +65,14 @@ class OpenHeads:
             except ModelNotFound as error:
                 if named is not None:
                     raise
-                self.missing[task.name] = error
+                self.missing[task.name] = partial(ModelNotFound, error.message, hint=error.hint)
         return self._heads.get(task.name)
 
     def require(self, task: Task[Any, Any, Any]) -> Any:
         """The task's head. Raises ModelNotFound if there is none."""
         head = self.find(task)
         if head is None:
-            raise self.missing[task.name]
+            raise self.missing[task.name]()
         return head
 
     def open_added(self, task: Task[Any, Any, Any], weights: ModelEntry | Path, *, name: str = "") -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +14,11 @@ from backbones.backbone import Backbone, Description
 from backbones.errors import ModelNotFound
 from backbones.stable_diffusion import StableDiffusion, Variant, share_equal_parameters
 from heads.task import Task, no_weights
-from service.models.catalogue import EMBEDDED, ModelSpec
-from service.models.loading import OpenHeads
+from service.models.catalogue import EMBEDDED, ModelSpec, settings_of
+from service.models.loading import OpenHeads, open_served
 from service.models.residency import Resident
 from service.models.sizes import bytes_by_owner
+from service.settings.loader import Settings
 
 AnyTask = Task[Any, Any, Any]
 SlotState = Literal["READY", "LOADING", "UNAVAILABLE"]
@@ -134,6 +135,11 @@ def networks_of(backbone: Backbone) -> dict[str, nn.Module]:
     return parts | {f":{name}": variant.unet for name, variant in variants.items()}
 
 
+def open_backbones(slots: Iterable[Slot]) -> list[Backbone]:
+    """The backbones that are open."""
+    return [slot.heads.backbone for slot in slots if slot.heads is not None]
+
+
 def networks_in(head: Any) -> Iterator[nn.Module]:
     """The networks of a task's head, also in nested objects."""
     if isinstance(head, nn.Module):
@@ -162,17 +168,20 @@ def measure(slots: Iterable[Slot]) -> dict[str, int]:
     return bytes_by_owner(owned)
 
 
-def read_model(
-    slot: Slot, backbone: Slot, open_backbone: Callable[[ModelSpec], OpenHeads], tasks: Iterable[AnyTask]
-) -> Any:
+def read_model(slot: Slot, slots: Mapping[str, Slot], settings: Settings, tasks: Iterable[AnyTask]) -> Any:
     """Read a model's weights; blocks, on a thread of its own. Returns what `install` takes.
 
-    Raises the errors of opening a backbone or a head.
+    Parts of a backbone that equal those of another open one are shared. Raises the errors of opening a backbone or a
+    head.
     """
     if not slot.spec.task:
-        heads = open_backbone(slot.spec)
+        own = settings_of(slot.spec, settings)
+        model = open_served(own, slot.spec.source)
+        share_parts(model, slots.values())
+        heads = OpenHeads(own, model, tasks)
         heads.open_all()
         return heads
+    backbone = slots[slot.spec.backbone]
     assert backbone.heads is not None
     task = next(task for task in tasks if task.name == slot.spec.task)
     if slot.spec.entry is not None:
@@ -194,8 +203,7 @@ def install(slot: Slot, backbone: Slot, opened: Any, variants_before: Sequence[s
 
 def share_parts(model: Backbone, slots: Iterable[Slot]) -> None:
     """Share the VAE and the text encoder of a backbone with another open one if they are equal."""
-    for slot in slots:
-        other = None if slot.heads is None else slot.heads.backbone
+    for other in open_backbones(slots):
         if isinstance(model, StableDiffusion) and isinstance(other, StableDiffusion):
             share_equal_parameters(other.vae, model.vae)
             share_equal_parameters(other.text_encoder, model.text_encoder)
@@ -232,7 +240,7 @@ def choose_slot(slots: Mapping[str, Slot], task: AnyTask, model: str | None = No
         return min(able, key=lambda slot: slot.failure is not None)
     for slot in slots.values():
         if slot.heads is not None and task.name in slot.heads.missing:
-            raise slot.heads.missing[task.name]
+            raise slot.heads.missing[task.name]()
     raise ModelNotFound(f"no model of this server serves {task.name}", hint="add one with `diffsight models add`")
 
 

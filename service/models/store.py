@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from traceback import clear_frames
 from typing import Any
 
 import structlog
@@ -20,10 +21,10 @@ from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
 from backbones.loading.source import check_device
 from service.engine.worker import DeviceWorker
 from service.errors import ModelInUse, NotReady
-from service.models.catalogue import ModelSpec, build_catalogue, list_left_out, names_models, old_settings, settings_of
+from service.models.catalogue import ModelSpec, build_catalogue, list_left_out, names_models, old_settings
 from service.models.changes import Changes
 from service.models.host_memory import HeldModel, HostMemory
-from service.models.loading import OpenHeads, choose_device, open_served
+from service.models.loading import choose_device
 from service.models.room import check_fits_ever, choose_room
 from service.models.sizes import default_budget, estimate_bytes, host_budget
 from service.models.slots import (
@@ -36,6 +37,7 @@ from service.models.slots import (
     find_slot,
     install,
     measure,
+    open_backbones,
     read_model,
     share_parts,
 )
@@ -297,34 +299,15 @@ class ModelStore:
         for member in dict.fromkeys((backbone, slot)):
             member.users += 1
         try:
-            await self.host.settle()
-            # Taken first: models that are unloaded for it must not evict it from host memory.
-            held = self.host.take(slot.spec.id, None if slot is backbone else backbone.revision)
-            await self._make_room(slot)
-            slot.reason = "its weights are being read"
-            log.info("loading", model=slot.spec.id, bytes=slot.bytes)
-            started = time.monotonic()
-            before = backbone.variant_names()
-            slot.reading = True
-            opened = await run_on_own_thread(lambda: self._bring(slot, backbone, held), gently=self._ready)
-            install(slot, backbone, opened, before)
-            self._account()
-            if slot is backbone and slot.heads is not None:
-                backbones = [other.heads.backbone for other in self.slots.values() if other.heads is not None]
-                prepare_lanes(self._worker, backbones, self.settings)
-                # A model from host memory was warmed up before.
-                if held is None:
-                    await warm_up(self._worker, slot.heads.backbone)
+            await self._bring_in(slot, backbone)
         except BaseException as error:
             expected = isinstance(error, DiffsightError)
             slot.close(backbone, str(error) if expected else "see the server's log")
+            clear_frames(error.__traceback__)  # they would keep what was read so far in memory
             slot.failure = error if isinstance(error, Exception) else None
             log.error("a model could not be loaded", model=slot.spec.id, error=str(error), exc_info=not expected)
             raise
         else:
-            slot.loaded_at = slot.last_used = time.monotonic()
-            slot.load_seconds, slot.loads = slot.loaded_at - started, slot.loads + 1
-            slot.loads_from_host += held is not None
             slot.state, slot.reason = "READY", ""
             log.info("loaded", model=slot.spec.id, seconds=round(slot.load_seconds, 2), bytes=slot.bytes)
         finally:
@@ -336,23 +319,40 @@ class ModelStore:
                     other.draining = False  # their room is not needed any more
             self.changes.notify()
 
+    async def _bring_in(self, slot: Slot, backbone: Slot) -> None:
+        """Make room for a model, read it, and warm it up. Raises the errors of opening."""
+        assert self._worker is not None
+        await self.host.settle()
+        # Taken first: models that are unloaded for it must not evict it from host memory.
+        held = self.host.take(slot.spec.id, None if slot is backbone else backbone.revision)
+        await self._make_room(slot)
+        slot.reason = "its weights are being read"
+        log.info("loading", model=slot.spec.id, bytes=slot.bytes)
+        started = time.monotonic()
+        before = backbone.variant_names()
+        slot.reading = True
+        opened = await run_on_own_thread(lambda: self._bring(slot, backbone, held), gently=self._ready)
+        install(slot, backbone, opened, before)
+        self._account()
+        if slot is backbone and slot.heads is not None:
+            prepare_lanes(self._worker, open_backbones(self.slots.values()), self.settings)
+            # A model from host memory was warmed up before.
+            if held is None:
+                await warm_up(self._worker, slot.heads.backbone)
+        slot.loaded_at = slot.last_used = time.monotonic()
+        slot.load_seconds, slot.loads = slot.loaded_at - started, slot.loads + 1
+        slot.loads_from_host += held is not None
+
     def _bring(self, slot: Slot, backbone: Slot, held: HeldModel | None) -> Any:
         """A model from host memory or from files; blocks, on a separate thread. Returns the arguments of `install`."""
         if held is None:
-            return read_model(slot, backbone, self._open_backbone, self.tasks)
+            return read_model(slot, self.slots, self.settings, self.tasks)
         held.return_to_device()
         if slot is backbone:
             share_parts(held.opened.backbone, self.slots.values())
         elif backbone.heads is not None:
             add_variants(backbone.heads.backbone, held.variants)
         return held.opened
-
-    def _open_backbone(self, spec: ModelSpec) -> OpenHeads:
-        """A backbone with its heads; parts equal to those of another open backbone are shared."""
-        settings = settings_of(spec, self.settings)
-        model = open_served(settings, spec.source)
-        share_parts(model, self.slots.values())
-        return OpenHeads(settings, model, self.tasks)
 
     def _account(self) -> None:
         """Measure the bytes of every open model."""
@@ -392,6 +392,8 @@ class ModelStore:
             held = HeldModel(opened, variants, backbone.revision, slot.bytes, backbone.description.device)
             self.host.keep(slot.spec.id, held)
         self._account()
+        if slot is backbone and self._worker is not None:
+            prepare_lanes(self._worker, open_backbones(self.slots.values()), self.settings)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         log.info("unloaded", model=slot.spec.id, reason=reason, bytes_in_host_memory=self.host.bytes_of(slot.spec.id))

@@ -15,7 +15,8 @@ from PIL import Image
 
 from heads.feature_pooling import features
 from heads.vpd import depth
-from service.models.catalogue import ModelSpec
+from service.models import slots as slots_module
+from service.models import store as store_module
 from tests.conftest import Server, StartServer
 from tests.service.conftest import encode_image
 from tests.service.models.small_catalogue import add_all, write_originals
@@ -230,14 +231,14 @@ def test_requests_go_on_while_another_backbone_is_read(
     server = start_server(models_folder=models_folder, models="sd15,sd21")
     server.client.post("/v1/models/sd21/unload")
     store = server.state.models
-    reading, may_end, opened = threading.Event(), threading.Event(), store._open_backbone
+    reading, may_end, opened = threading.Event(), threading.Event(), slots_module.read_model
 
-    def hold_back(spec: ModelSpec) -> Any:
+    def hold_back(*args: Any) -> Any:
         reading.set()
         assert may_end.wait(60)
-        return opened(spec)
+        return opened(*args)
 
-    monkeypatch.setattr(store, "_open_backbone", hold_back)
+    monkeypatch.setattr(store_module, "read_model", hold_back)
     with ThreadPoolExecutor(3) as clients:
         cold = [clients.submit(ask, server, "features", {**bodies["features"], "model": "sd21"}) for _ in range(2)]
         assert reading.wait(60)

@@ -92,3 +92,19 @@ def test_tensors_are_copied_if_the_system_does_not_list_its_mapped_files(tmp_pat
     assert files.hold(tensor)
     copy = private_copy(tensor, torch.float16, files)
     assert (copy.is_contiguous(), copy.dtype, copy.tolist()) == (True, torch.float16, tensor.tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_of_a_unet_are_read_in_the_layout_that_they_keep(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change of layout after reading would need the memory of both, because holes in the heap stay."""
+    layouts: list[bool] = []
+
+    def look(unet: torch.nn.Module) -> None:
+        kernels = [weight for weight in unet.parameters() if weight.ndim == 4]
+        layouts.append(all(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels))
+
+    monkeypatch.setattr("backbones.stable_diffusion.use_fast_layout", look)
+    load_diffusers_folder(WEIGHTS / "sd1", dtype=dtype)
+    assert layouts == [dtype == torch.float32]

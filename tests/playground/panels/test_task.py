@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from playground.description import ServerDescription, TaskForm, describe
 from playground.options import to_arguments
 from playground.panels.inputs import Chosen
-from playground.panels.task import PanelRequest, answers, same_request, save
-from playground.server import Reply
+from playground.panels.task import PanelRequest, answers, same_request
 from playground.server import Server as Client
 from playground.state import SAMPLES, Page
 from service.tasks import TASKS
@@ -127,8 +125,3 @@ def test_parameters_of_the_path_stand_in_the_path(description: ServerDescription
     assert request_of(form, classifier="a/b").route == "/v1/classify/a%2Fb"
     assert request_of(form).route == "/v1/classify/-"
     assert "classifier" not in request_of(form, classifier="a").options
-
-
-def test_an_answer_is_saved_under_its_name() -> None:
-    assert Path(save(Reply(b"x", "image/png", "", 0.0), "depth-overlay")).name == "depth-overlay.png"
-    assert Path(save(Reply(b"x", "application/x-npy", "depth.npy", 0.0), "depth-npy")).read_bytes() == b"x"

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from backbones.backbone import Backbone
+from backbones.errors import ModelNotFound
 from heads.sdpose import pose
 from heads.vpd import depth
 from heads.vpd import heads as heads_of_vpd
+from service.engine.worker import DeviceWorker
 from service.errors import NotReady
 from service.library import few_shot
+from service.models import store as store_module
+from service.models.slots import networks_of
 from service.models.store import ModelStore
 from service.settings.loader import load_settings
-from service.tasks import AnyTask
+from service.tasks import TASKS, AnyTask
 from service.telemetry.metrics import Metrics
+from tests.conftest import WITHOUT_HEADS
 
 
 def test_a_store_is_ready_from_its_start_to_its_end() -> None:
@@ -55,6 +64,52 @@ def test_tables_of_the_settings_are_served_under_their_ids() -> None:
             assert own.head.revision == shipped.head.revision
     finally:
         store.stop()
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Without Python's cyclic garbage collection, as `diffsight serve` keeps its first models from it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+def test_an_unloaded_model_leaves_memory_at_once() -> None:
+    async def run() -> None:
+        tables = [{"id": "other", "source": str(WITHOUT_HEADS)}]
+        store = ModelStore(load_settings(device="cpu", model_tables=tables), TASKS, Metrics())
+        await store.start()
+        try:
+            with pytest.raises(ModelNotFound):  # as a request does for a task that has no weights
+                store.get_open(depth.TASK)
+            heads = store.slots["other"].heads
+            assert heads is not None
+            parts = [weakref.ref(part) for part in (heads.backbone, *networks_of(heads.backbone).values())]
+            del heads
+            store.unload("other")
+            assert [part() for part in parts] == [None] * len(parts)
+        finally:
+            store.stop()
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("no_collection")
+def test_what_a_failed_load_has_read_leaves_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[weakref.ref[Backbone]] = []
+
+    async def fail(worker: DeviceWorker, backbone: Backbone) -> None:
+        read.append(weakref.ref(backbone))
+        raise RuntimeError("CUDA error: no kernel image")
+
+    monkeypatch.setattr(store_module, "warm_up", fail)
+    store = ModelStore(load_settings(device="cpu", backbone=str(WITHOUT_HEADS)), TASKS, Metrics())
+    asyncio.run(store.start())
+    store.stop()
+    assert [slot.state for slot in store.slots.values()] == ["UNAVAILABLE"]
+    assert [backbone() for backbone in read] == [None]
 
 
 def test_a_start_that_fails_is_kept_and_reported() -> None:
