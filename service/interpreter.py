@@ -9,7 +9,10 @@ _SWITCH_SECONDS = 0.0001
 
 
 def switch_often() -> None:
-    """Let threads that compute yield to the event loop after one millisecond instead of Python's five."""
+    """Let a thread that runs Python code yield after a tenth of a millisecond, not after Python's five milliseconds.
+
+    The event loop, and the operations of a batch beside a model that is being loaded, wait that long for it each time.
+    """
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 

@@ -22,6 +22,7 @@ from service.cluster.model_router import router_config
 from service.cluster.ray_metrics import RayMetrics
 from service.cluster.ray_package import worker_settings
 from service.cluster.rows_policy import ROWS_A_REPLICA, RowsPolicy
+from service.interpreter import keep_for_good, switch_often
 from service.models.store import ModelStore
 from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
@@ -75,6 +76,7 @@ def app_factory(values: Mapping[str, Any]) -> Callable[[], FastAPI]:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         settings = Settings(**values)
         configure_logging(settings.log_level)
+        switch_often()
         return warm_app(settings)
 
     return make
@@ -87,6 +89,7 @@ def warm_app(settings: Settings) -> FastAPI:
     def finish_warm_up(failure: BaseException | None) -> None:
         assert warm is not None
         if failure is None:
+            keep_for_good()
             warm.set_result(None)
         else:
             warm.set_exception(failure)

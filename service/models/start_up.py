@@ -25,7 +25,7 @@ from service.settings.loader import Settings
 
 Result = TypeVar("Result")
 
-# A load gets a quarter of a core that it shares with requests, and a whole idle core.
+# A load gets a tenth of a core that it shares with requests, and a whole idle core.
 _LOADING_NICENESS = 10
 # Seconds between lines of the log while the server starts.
 _REPORT_SECONDS = 5.0
