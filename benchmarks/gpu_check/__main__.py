@@ -54,6 +54,7 @@ def run_step(name: str, seconds: float, *, device: str, dry_run: bool) -> dict[s
             device,
             "--seconds",
             str(seconds),
+            *(["--dry-run"] if dry_run else []),
         ]
         try:
             ran = subprocess.run(
