@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -188,13 +188,14 @@ async def run_procedure(
                         usage.timings[name] = usage.timings.get(name, 0.0) + spent
                     usage.rows += session.rows
 
-    try:
+    # The error is raised outside: chained to asyncio's, it would refer to its own task, and the images, the session and
+    # the model that its frames hold would stay until Python's collection of cycles.
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             return await work()
-    except TimeoutError as error:
-        later = f", or send a deadline_seconds of up to {most:g}" if seconds < most else ""
-        hint = f"send less work{later}; a job (POST /v1/jobs) has no deadline"
-        raise DeadlinePassed(f"not done within {seconds:g} seconds", hint=hint) from error
+    later = f", or send a deadline_seconds of up to {most:g}" if seconds < most else ""
+    hint = f"send less work{later}; a job (POST /v1/jobs) has no deadline"
+    raise DeadlinePassed(f"not done within {seconds:g} seconds", hint=hint)
 
 
 @asynccontextmanager

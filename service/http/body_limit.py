@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,11 +56,12 @@ class LimitBody:
             nonlocal read, ended
             if ended:
                 return await receive()
-            try:
+            message: Message = {}
+            with suppress(TimeoutError):  # as in `run_procedure`
                 async with asyncio.timeout_at(started + self.seconds + read / self.bytes_per_second):
                     message = await receive()
-            except TimeoutError as error:
-                raise _too_slow(read) from error
+            if not message:
+                raise _too_slow(read)
             if message["type"] == "http.disconnect":
                 raise ClientGone("the client disconnected before the end of its body")
             read += len(message.get("body", b""))

@@ -150,13 +150,13 @@ class UrlFetcher:
             host = match["host"] if (match := _URL.fullmatch(url.text[:_LONGEST])) else ""
             why = str(error) if isinstance(error, Refused) else type(error).__name__
             log.warning("an image was not fetched", host=host, why=why)
-            raise InvalidInput(
-                field,
-                "the image could not be fetched, or its URL is not allowed",
-                hint="send an https:// URL of a public host, with an image of at most "
-                f"{self.settings.max_bytes:,} bytes that "
-                f"comes within {self.settings.timeout_seconds:g} seconds; or send the image's bytes",
-            ) from None
+        # Outside, as in `run_procedure`, and without the reason, which is not for the client.
+        raise InvalidInput(
+            field,
+            "the image could not be fetched, or its URL is not allowed",
+            hint=f"send an https:// URL of a public host, with an image of at most {self.settings.max_bytes:,} bytes "
+            f"that comes within {self.settings.timeout_seconds:g} seconds; or send the image's bytes",
+        )
 
     async def _follow(self, url: str, most_bytes: int) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):

@@ -249,21 +249,22 @@ class ModelStore:
     @asynccontextmanager
     async def _lease(self, slot: Slot, seconds: float | None, *, long: bool = False) -> AsyncIterator[None]:
         """Hold a lease on a model and its backbone; they are loaded first if necessary."""
+        members = dict.fromkeys((self.backbone_of(slot), slot))
         held: list[Slot] = []
         try:
-            try:
+            with suppress(TimeoutError):  # as in `run_procedure`
                 async with asyncio.timeout(seconds):
-                    for member in dict.fromkeys((self.backbone_of(slot), slot)):
+                    for member in members:
                         await self._open(member)
                         member.users += 1
                         member.long += long
                         held.append(member)
-            except TimeoutError as error:
+            if len(held) < len(members):
                 raise NotReady(
                     f"the model {slot.spec.id!r} is not loaded within {seconds:g} seconds: {slot.reason}",
                     hint="send it again when GET /v1/models says that it is READY",
                     retry_after_seconds=max(1.0, slot.load_seconds),
-                ) from error
+                )
             yield
         finally:
             for member in held:
@@ -293,7 +294,6 @@ class ModelStore:
 
     async def _load(self, slot: Slot) -> None:
         """Make room, read, warm up: once for all waiting requests. Raises the errors of opening."""
-        assert self._worker is not None
         backbone = self.backbone_of(slot)
         slot.state, slot.reason, slot.failure = "LOADING", "it waits for room on the device", None
         for member in dict.fromkeys((backbone, slot)):

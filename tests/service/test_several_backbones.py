@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from heads.feature_pooling import features
 from heads.vpd import depth
 from service.models import slots as slots_module
 from service.models import store as store_module
+from service.models.slots import networks_in, networks_of
 from tests.conftest import Server, StartServer
 from tests.service.conftest import encode_image
 from tests.service.models.small_catalogue import add_all, write_originals
@@ -251,6 +254,31 @@ def test_requests_go_on_while_another_backbone_is_read(
         may_end.set()
         assert [answer.result()["backbone"]["name"] for answer in cold] == ["sd21", "sd21"]
     assert store.slots["sd21"].loads == 2  # at the start, and once for both
+
+
+def test_unloaded_models_leave_memory_after_requests_and_errors(
+    start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+) -> None:
+    server = start_server(models_folder=models_folder)
+    store = server.state.models
+    gc.collect()
+    gc.disable()  # as `diffsight serve` keeps the models of its start from it
+    try:
+        for task in TASKS:
+            ask(server, task, bodies[task])
+            late = server.client.post(route(server, task), json={**bodies[task], "deadline_seconds": 1e-4})
+            assert late.status_code in (503, 504), late.text
+        parts = [
+            weakref.ref(network)
+            for slot in store.slots.values()
+            for network in (*(networks_of(slot.heads.backbone).values() if slot.heads else ()), *networks_in(slot.head))
+        ]
+        assert len(parts) > 10
+        for name in ("sd15", "sd21"):
+            assert server.client.post(f"/v1/models/{name}/unload").status_code == 200
+        assert [part() for part in parts if part() is not None] == []
+    finally:
+        gc.enable()
 
 
 def fit_classifier(server: Server, png: bytes) -> str:
