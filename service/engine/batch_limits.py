@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,20 @@ class _Measured:
     most: int | None = None
     fitted: int = 0
     sizes: BestSizes = field(default_factory=BestSizes)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCost:
+    """What batches of one kind, backbone and shape of input cost: in seconds, as of `_Measured`."""
+
+    kind: str
+    revision: str
+    shape: str
+    seconds: float
+    seconds_a_position: float
+    fastest: float
+    batches: int
+    sizes: Mapping[int, float]
 
 
 def largest_batch(
@@ -87,7 +101,7 @@ class BatchLimits:
         self.max_seconds = max_seconds
         self._free = free
         self.lanes = lanes
-        self._measured: OrderedDict[tuple[Kind, str, object], _Measured] = OrderedDict()
+        self._measured: OrderedDict[tuple[str, str, str], _Measured] = OrderedDict()
 
     def limit(self, kind: Kind, backbone: Backbone, item: Any) -> int:
         """Items of the largest batch that `item` may lead."""
@@ -169,6 +183,21 @@ class BatchLimits:
         measured = self._measured.setdefault(key, _Measured(0.0, 0.0, 0.0))
         measured.most, measured.fitted = max(1, min(measured.most or items, items // 2)), 0
 
+    def costs(self) -> list[BatchCost]:
+        """What was measured, the oldest first. Limits after a lack of memory are not part of it."""
+        return [
+            BatchCost(*key, of.seconds, of.seconds_a_position, of.fastest, of.batches, of.sizes.costs())
+            for key, of in self._measured.items()
+            if of.batches
+        ]
+
+    def restore(self, costs: Iterable[BatchCost]) -> None:
+        """Begin with costs that `costs` gave on this machine."""
+        for cost in costs:
+            measured = _Measured(cost.seconds, cost.seconds_a_position, cost.fastest, cost.batches)
+            measured.sizes.restore(cost.sizes)
+            self._measured[cost.kind, cost.revision, cost.shape] = measured
+
     def _count_fitting(self, kind: Kind, backbone: Backbone, item: Any) -> int | None:
         model = backbone.description
         each = item_bytes(kind, item, model.activation_bytes, model.downscale)
@@ -177,8 +206,9 @@ class BatchLimits:
         return count_fitting(each, self._free(model.device) / self.lanes)
 
 
-def _key(kind: Kind, backbone: Backbone, item: Any) -> tuple[Kind, str, object]:
-    return kind, _revision(backbone), cost_key(item, backbone)
+def _key(kind: Kind, backbone: Backbone, item: Any) -> tuple[str, str, str]:
+    # As text, because costs are kept in files.
+    return kind, _revision(backbone), repr(cost_key(item, backbone))
 
 
 def _revision(backbone: Backbone) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -45,6 +46,17 @@ class BestSizes:
         cost.batches += 1
         cost.last = self.batches
         self._costs = {key: cost for key, cost in self._costs.items() if self.batches - cost.last < FORGOTTEN_AFTER}
+
+    def costs(self) -> dict[int, float]:
+        """Seconds an item of each size that was measured often enough."""
+        known = ((size, cost) for size, cost in self._costs.items() if size < len(SIZES))
+        return {SIZES[size]: cost.seconds_each for size, cost in known if cost.batches >= LEAST_BATCHES}
+
+    def restore(self, costs: Mapping[int, float]) -> None:
+        """Begin with costs that `costs` gave, as if they had just been measured. Unknown sizes are ignored."""
+        for size, seconds_each in costs.items():
+            if size in SIZES:
+                self._costs[SIZES.index(size)] = _Cost(seconds_each, LEAST_BATCHES, self.batches)
 
     def limit(self) -> int | None:
         """The largest size that costs nearly as little an item as the best one; None while no larger one is worse."""

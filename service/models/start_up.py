@@ -18,6 +18,7 @@ import torch
 from backbones.backbone import Backbone
 from backbones.rows import Capture, UNetRow
 from service.engine.host_cpu import count_lanes, count_threads, prepare_thread
+from service.engine.kept_costs import FILE, describe_machine, read_costs, write_costs
 from service.engine.worker import DeviceWorker
 from service.models.loading import choose_device
 from service.models.slots import networks_of
@@ -34,9 +35,12 @@ log = structlog.get_logger("diffsight")
 
 
 def build_worker(settings: Settings, backbone: Backbone | None = None) -> DeviceWorker:
-    """The worker of a device, not yet started. backbone: of sessions that name none."""
-    engine, on_cpu = settings.engine, choose_device(settings.device).startswith("cpu")
-    return DeviceWorker(
+    """The worker of a device, not yet started, with the costs of batches that an earlier one measured.
+
+    backbone: of sessions that name none.
+    """
+    engine, device = settings.engine, choose_device(settings.device)
+    worker = DeviceWorker(
         backbone,
         max_batch_rows=engine.max_batch_rows,
         max_batch_seconds=engine.max_batch_seconds,
@@ -44,8 +48,16 @@ def build_worker(settings: Settings, backbone: Backbone | None = None) -> Device
         max_waiting_bytes=engine.max_waiting_bytes,
         context_cache_bytes=engine.context_cache_bytes,
         latent_cache_bytes=engine.latent_cache_bytes,
-        functions_on_host=on_cpu,
+        functions_on_host=device.startswith("cpu"),
     )
+    worker.limits.restore(read_costs(settings.data_path().expanduser() / FILE, describe_machine(device)))
+    return worker
+
+
+def keep_costs(worker: DeviceWorker, settings: Settings) -> None:
+    """Write what a worker has measured for the next start."""
+    machine = describe_machine(choose_device(settings.device))
+    write_costs(settings.data_path().expanduser() / FILE, machine, worker.limits.costs())
 
 
 def prepare_lanes(worker: DeviceWorker, backbones: Iterable[Backbone], settings: Settings) -> None:

@@ -41,7 +41,7 @@ from service.models.slots import (
     read_model,
     share_parts,
 )
-from service.models.start_up import build_worker, prepare_lanes, report_start, run_on_own_thread, warm_up
+from service.models.start_up import build_worker, keep_costs, prepare_lanes, report_start, run_on_own_thread, warm_up
 from service.settings.loader import Settings
 from service.telemetry.metrics import Metrics
 
@@ -69,8 +69,7 @@ class ModelStore:
         self.slots: dict[str, Slot] = {}
         self.host = HostMemory()
         self._worker: DeviceWorker | None = None
-        self._ready = False
-        self._stopped = False
+        self._ready = self._stopped = False
         self.changes = Changes()
 
     @property
@@ -212,6 +211,7 @@ class ModelStore:
         self.host = HostMemory()
         if self._worker is not None:
             self._worker.stop()
+            keep_costs(self._worker, self.settings)
 
     async def _start(self) -> None:
         settings = self.settings

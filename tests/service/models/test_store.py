@@ -15,6 +15,7 @@ from backbones.errors import ModelNotFound
 from heads.sdpose import pose
 from heads.vpd import depth
 from heads.vpd import heads as heads_of_vpd
+from service.engine import host_cpu
 from service.engine.worker import DeviceWorker
 from service.errors import NotReady
 from service.library import few_shot
@@ -94,6 +95,27 @@ def test_an_unloaded_model_leaves_memory_at_once() -> None:
             store.stop()
 
     asyncio.run(run())
+
+
+def test_lanes_follow_the_models_that_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_cpu, "SMALL_NETWORK_PARAMETERS", 1_000_000)  # `pocket` is larger, the other is not
+    monkeypatch.setattr(host_cpu, "_CORES", 4)
+    monkeypatch.setattr(host_cpu, "_ALL_THREADS", 4)
+
+    async def run() -> list[int]:
+        tables = [{"id": "pocket"}, {"id": "other", "source": str(WITHOUT_HEADS)}]
+        store = ModelStore(load_settings(device="cpu", model_tables=tables), [], Metrics())
+        await store.start()
+        try:
+            lanes = [store.worker.lanes]
+            store.unload("pocket")
+            lanes.append(store.worker.lanes)
+            await store.load("pocket")
+            return [*lanes, store.worker.lanes]
+        finally:
+            store.stop()
+
+    assert asyncio.run(run()) == [1, 4, 1]
 
 
 @pytest.mark.usefixtures("no_collection")
