@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from starlette.applications import Starlette
+from starlette.responses import RedirectResponse
+from starlette.routing import Mount, Route
 
 from backbones.errors import InvalidInput
 from playground.mount import PATH, PlaygroundApp, is_installed
@@ -29,11 +32,7 @@ def playground(
         )
     if not url.startswith(("http://", "https://")):
         raise InvalidInput("url", f"{url!r} is no URL", hint="give one such as http://127.0.0.1:8000")
-    # They take a second to import; --help does not need them.
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.responses import RedirectResponse
-    from starlette.routing import Mount, Route
+    import uvicorn  # takes a second to import; --help does not need it
 
     app = Starlette(routes=[
         Route("/", lambda _: RedirectResponse(f"{PATH}/")),

@@ -40,26 +40,15 @@ class Tracing:
     def __init__(self, settings: TelemetrySettings) -> None:
         """Raises InvalidInput if the extra is not installed."""
         try:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-            from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor
-            from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+            from service.telemetry.otlp import make_exporter, make_provider
         except ImportError as error:
             raise InvalidInput(
                 "telemetry.otlp_endpoint",
                 "traces need OpenTelemetry's SDK and exporter, which are not installed",
                 hint="pip install 'diffsight[otel]', or unset DIFFSIGHT_TELEMETRY__OTLP_ENDPOINT",
             ) from error
-        named = {"service.name": settings.service_name, "service.version": read_version()}
-        self._provider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
-            resource=Resource.create(named),
-            shutdown_on_exit=False,
-        )
-        endpoint = f"{(settings.otlp_endpoint or '').rstrip('/')}/v1/traces"
-        self._exporter = OTLPSpanExporter(endpoint=endpoint)
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._exporter = make_exporter(settings)
+        self._provider = make_provider(settings, self._exporter)
         self._tracer = self._provider.get_tracer("diffsight", read_version())
 
     def request(self, scope: Scope) -> RequestTrace | None:
