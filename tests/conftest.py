@@ -64,6 +64,7 @@ def running_server(
     import uvicorn
 
     from service.app import create_app
+    from service.http.server_config import KEEP_ALIVE_SECONDS
     from service.settings.loader import load_settings
     from service.tasks import TASKS
 
@@ -74,6 +75,7 @@ def running_server(
     served = TASKS if tasks is None else tasks
     app = create_app(settings, tasks=served, on_started=lambda _: ready.set(), fetcher=fetcher)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
+    config.timeout_keep_alive = KEEP_ALIVE_SECONDS
     server = uvicorn.Server(config)
     listening = config.bind_socket()
     thread = threading.Thread(target=asyncio.run, args=(server.serve(sockets=[listening]),))

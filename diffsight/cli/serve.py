@@ -97,12 +97,9 @@ def listen(settings: Settings) -> socket.socket:
 def run(settings: Settings, listening: socket.socket, address: str, *, with_page: bool = False) -> BaseException | None:
     """Serve until a signal. Returns the error if the backbone could not be opened or the device was lost, else None."""
     # The address is printed before these load torch, diffusers and every task, which takes seconds.
-    import uvicorn
-
     from service.api.home import mount_page
     from service.app import create_app
-    from service.http.head_limit import limit_head
-    from service.http.protocol import make_bounded_protocol
+    from service.http.server_config import server_config
     from service.http.shutdown import BoundedServer
 
     configure_logging(settings.log_level)
@@ -129,20 +126,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
         mount_page(app, page)
     app.openapi()  # once, at the start: otherwise the first request for it would block all others for a second
     keep_for_good(collect=False)
-    server = BoundedServer(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            http=limit_head(
-                make_bounded_protocol(settings.limits.head_seconds, settings.limits.deadline_seconds),
-                settings.limits.max_header_bytes,
-            ),
-            timeout_graceful_shutdown=settings.shutdown_seconds,
-        ),
-        on_exit=page.hang_up,
-    )
+    server = BoundedServer(server_config(app, settings), on_exit=page.hang_up)
     # uvicorn shuts down in order and then raises the signal again: a requested stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
