@@ -64,6 +64,7 @@ def running_server(
     import uvicorn
 
     from service.app import create_app
+    from service.engine.kept_costs import FILE
     from service.http.server_config import KEEP_ALIVE_SECONDS
     from service.settings.loader import load_settings
     from service.tasks import TASKS
@@ -72,10 +73,18 @@ def running_server(
     # One thread: on shared cores torch's threads wait for each other longer than they compute.
     engine = {"torch_threads": 1, **changes.pop("engine", {})}
     settings = load_settings(**{"device": "cpu", "engine": engine, **changes})
+    # What other tests' servers have measured would decide the sizes of batches, and so the last digits of answers.
+    (settings.data_path() / FILE).unlink(missing_ok=True)
     served = TASKS if tasks is None else tasks
     app = create_app(settings, tasks=served, on_started=lambda _: ready.set(), fetcher=fetcher)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
-    config.timeout_keep_alive = KEEP_ALIVE_SECONDS
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=5,
+    )
     server = uvicorn.Server(config)
     listening = config.bind_socket()
     thread = threading.Thread(target=asyncio.run, args=(server.serve(sockets=[listening]),))

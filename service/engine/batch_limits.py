@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pydantic import NonNegativeFloat, PositiveInt
 
 from backbones.activation_memory import count_fitting, item_bytes, positions_of
 from backbones.backbone import Backbone
@@ -52,11 +53,16 @@ class BatchCost:
     kind: str
     revision: str
     shape: str
-    seconds: float
-    seconds_a_position: float
-    fastest: float
-    batches: int
-    sizes: Mapping[int, float]
+    seconds: NonNegativeFloat
+    seconds_a_position: NonNegativeFloat
+    fastest: NonNegativeFloat
+    batches: PositiveInt
+    sizes: Mapping[PositiveInt, NonNegativeFloat]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is the cost of."""
+        return self.kind, self.revision, self.shape
 
 
 def largest_batch(
@@ -196,7 +202,7 @@ class BatchLimits:
         for cost in costs:
             measured = _Measured(cost.seconds, cost.seconds_a_position, cost.fastest, cost.batches)
             measured.sizes.restore(cost.sizes)
-            self._measured[cost.kind, cost.revision, cost.shape] = measured
+            self._measured[cost.key] = measured
 
     def _count_fitting(self, kind: Kind, backbone: Backbone, item: Any) -> int | None:
         model = backbone.description

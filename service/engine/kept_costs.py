@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 import torch
-from pydantic import BaseModel, Field, NonNegativeFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from backbones.files import write_file
 from service.engine.batch_limits import BatchCost
@@ -21,30 +22,23 @@ _MOST = 1_000
 log = structlog.get_logger("diffsight")
 
 
-class KeptCost(BaseModel):
-    """A `BatchCost` as it is written."""
-
-    kind: str
-    revision: str
-    shape: str
-    seconds: NonNegativeFloat
-    seconds_a_position: NonNegativeFloat
-    fastest: NonNegativeFloat
-    batches: PositiveInt
-    sizes: dict[PositiveInt, NonNegativeFloat] = Field(default_factory=dict)
-
-
 class KeptCosts(BaseModel):
     """The file. machine: what the costs were measured on, by `describe_machine`."""
 
     machine: str
-    costs: list[KeptCost] = Field(max_length=_MOST)
+    costs: list[BatchCost] = Field(max_length=_MOST)
 
 
 def describe_machine(device: str) -> str:
-    """What decides the cost of a batch beside the network and its input. device: by torch's name."""
-    chip = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
-    chip = chip or platform.machine()
+    """What decides the cost of a batch beside the network and its input. device: by torch's name.
+
+    A device that does not tell its name is described by the rest: costs only save time, and must not stop a start.
+    """
+    chip = platform.processor() or platform.machine()
+    if device.startswith("cuda"):
+        chip = device
+        with suppress(RuntimeError, AssertionError, AttributeError):
+            chip = torch.cuda.get_device_name(device)
     return f"diffsight {read_version()}, torch {torch.__version__}, {chip}, {os.cpu_count()} cores"
 
 
@@ -54,9 +48,7 @@ def read_costs(file: Path, machine: str) -> list[BatchCost]:
         kept = KeptCosts.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return []
-    if kept.machine != machine:
-        return []
-    return [BatchCost(**cost.model_dump()) for cost in kept.costs]
+    return kept.costs if kept.machine == machine else []
 
 
 def write_costs(file: Path, machine: str, costs: Sequence[BatchCost]) -> None:
@@ -66,15 +58,13 @@ def write_costs(file: Path, machine: str, costs: Sequence[BatchCost]) -> None:
     """
     if not costs:
         return
-    merged = {(cost.kind, cost.revision, cost.shape): cost for cost in _oldest_first(read_costs(file, machine), costs)}
-    kept = [KeptCost.model_validate(cost, from_attributes=True) for cost in merged.values()][-_MOST:]
+    kept = {cost.key: cost for cost in read_costs(file, machine)}
+    for cost in costs:
+        kept.pop(cost.key, None)
+        kept[cost.key] = cost
+    content = KeptCosts(machine=machine, costs=list(kept.values())[-_MOST:]).model_dump_json()
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_file(file, KeptCosts(machine=machine, costs=kept).model_dump_json().encode())
+        write_file(file, content.encode())
     except OSError as error:
         log.info("the costs of batches could not be kept", file=str(file), error=str(error))
-
-
-def _oldest_first(kept: Iterable[BatchCost], new: Sequence[BatchCost]) -> list[BatchCost]:
-    replaced = {(cost.kind, cost.revision, cost.shape) for cost in new}
-    return [*(cost for cost in kept if (cost.kind, cost.revision, cost.shape) not in replaced), *new]

@@ -56,6 +56,11 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     write_costs(tmp_path / "file" / FILE, "a", [cost("x")])
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a CUDA device it has a name")
+def test_a_device_without_a_name_is_described_too() -> None:
+    assert "cuda:0" in describe_machine("cuda:0") != describe_machine("cpu")
+
+
 def test_limits_go_on_where_others_stopped() -> None:
     backbone, row = InstantBackbone(), make_instant_rows(1)[0]
     before, after = BatchLimits(0), BatchLimits(0)
