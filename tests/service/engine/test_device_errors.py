@@ -81,11 +81,11 @@ def test_a_lost_device_answers_every_request_after_one_call_and_ends_the_worker(
 
 SERVER = """
 import sys, torch
-import service.models.store as store
+import service.models.slots as slots
 from diffsight.cli.serve import listen, run
 from service.settings.loader import load_settings
 
-opened, calls = store.open_served, []
+opened, calls = slots.open_served, []
 
 def open_with_fault(*arguments, **options):
     def fault(*_):
@@ -96,7 +96,7 @@ def open_with_fault(*arguments, **options):
     backbone.variants[""].unet.register_forward_pre_hook(fault)
     return backbone
 
-store.open_served = open_with_fault
+slots.open_served = open_with_fault
 settings = load_settings(device="cpu", backbone="pocket", port=int(sys.argv[1]), engine={"torch_threads": 1})
 failure = run(settings, listen(settings), f"http://127.0.0.1:{sys.argv[1]}")
 sys.exit(0 if failure is None else 1)
