@@ -37,12 +37,16 @@ def test_a_step_is_good_where_it_was_done_and_nothing_was_wrong(name: str, step:
 
 
 @pytest.mark.timeout(1200)
-def test_the_whole_check_runs_with_small_networks_on_a_cpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "steps", [("machine", "throughput"), pytest.param(tuple(LIMITS), marks=pytest.mark.slow, id="all")]
+)
+def test_the_check_runs_with_small_networks_on_a_cpu(steps: tuple[str, ...], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu_check", "--dry-run", "--json", str(tmp_path / "check.json")]
+    command += [word for step in steps for word in ("--only", step)]
     done = subprocess.run([*command, "--page", str(tmp_path / "check.md")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "check.json").read_text())
-    assert report["steps"].keys() == LIMITS.keys()
+    assert tuple(report["steps"]) == steps
     assert report["steps"]["machine"]["figures"]["networks"] == "small"
     page = (tmp_path / "check.md").read_text()
     assert "a trial with small networks" in page
