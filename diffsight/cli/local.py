@@ -20,6 +20,7 @@ from heads.inputs import DecodedImage
 from heads.task import Task
 from service.inputs.images import decode_image
 from service.inputs.names import readable_name
+from service.models.catalogue import default_backbone, settings_of_source
 from service.models.loading import OpenHeads, open_model, open_served
 from service.settings.loader import Settings
 from service.tasks import TASKS
@@ -38,8 +39,9 @@ def open_engine(
     Raises InvalidInput for an unsuitable network.
     """
     opener = open_served if classes else open_model
-    with progress_lines(lambda: f"loading {source or 'the backbone'}"):
-        model = opener(settings, source, tasks=tasks)
+    source = source or default_backbone(settings)
+    with progress_lines(lambda: f"loading {source}"):
+        model = opener(settings_of_source(source, settings), source, tasks=tasks)
     return DirectEngine(model, max_rows=settings.engine.max_batch_rows or 32)
 
 

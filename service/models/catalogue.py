@@ -158,6 +158,13 @@ def settings_of(spec: ModelSpec, settings: Settings) -> Settings:
     return settings.model_copy(update={"dtype": spec.dtype}) if spec.dtype else settings
 
 
+def settings_of_source(source: str, settings: Settings) -> Settings:
+    """The settings with the number type of the backbone with this source, where they set none for all."""
+    specs = (spec for spec in build_catalogue(settings) if not spec.task and spec.source == source)
+    spec = next(specs, None) if settings.dtype == "auto" else None
+    return settings if spec is None else settings_of(spec, settings)
+
+
 def _backbone(name: str, source: str, *, pinned: bool = False) -> ModelSpec:
     return ModelSpec(name, "", name, source=source, pinned=pinned)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from backbones.errors import InvalidInput, ModelNotFound
 from diffsight.cli.local import open_engine, open_head, progress, read_image
@@ -31,6 +32,13 @@ def test_a_head_is_opened_by_its_task_alone() -> None:
     bare = load_settings(device="cpu", backbone=str(WITHOUT_HEADS))
     with pytest.raises(ModelNotFound):
         open_head(bare, open_engine(bare), depth.TASK)
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("auto", torch.bfloat16), ("float32", torch.float32)])
+def test_a_backbone_has_the_number_type_of_its_table_unless_one_is_set(dtype: str, expected: torch.dtype) -> None:
+    tables = [{"id": "half", "source": "pocket", "dtype": "bfloat16"}]
+    engine = open_engine(load_settings(device="cpu", dtype=dtype, model_tables=tables))
+    assert engine.backbone.dtype == expected
 
 
 def test_without_a_terminal_there_is_no_progress_bar() -> None:
