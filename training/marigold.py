@@ -23,8 +23,8 @@ from backbones.captures import forward_rows
 from backbones.engine import DirectEngine, complete, embed_unpadded
 from backbones.errors import InvalidInput
 from backbones.files import write_json
+from backbones.loading.config_files import read_json
 from backbones.loading.variants import BASE_REVISION, save_unet
-from backbones.loading.verification import read_json
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.marigold.model import INDEX_FILE, NOISE, PAIR, SCHEDULER_FILE, Modality

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
-from backbones.loading.file_names import find_file_variant
-from backbones.loading.private_memory import own_memory
+from backbones.loading.config_files import blaming, read_json
+from backbones.loading.file_names import find_file_variant, find_weight_files
+from backbones.loading.stock_networks import build_text_encoder, build_unet, build_vae, with_current_names
+from backbones.loading.weight_files import fill, read_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant, unet_layout
-
-# Old text encoders store their position indices as a buffer; it is a constant today.
-HARMLESS = ("text_model.embeddings.position_ids", "embeddings.position_ids")
-"""Keys that files may have although current networks do not."""
 
 
 def load_diffusers_folder(
@@ -40,19 +34,15 @@ def load_diffusers_folder(
     variant's if a part has no others.
     Raises ModelNotFound if the folder or a part of it is missing, CheckpointError where weights do not fit.
     """
-    # These imports take ten seconds: only what loads a model pays for them.
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
-
     if not (folder / "model_index.json").is_file():
         raise ModelNotFound(
             f"{folder} holds no model_index.json, so it is not a diffusers folder",
             hint="give the folder that holds unet/, vae/, text_encoder/, tokenizer/ and scheduler/",
         )
     alphas_cumprod, prediction_type = read_schedule(folder / "scheduler")
-    unet = load_part(UNet2DConditionModel, folder / "unet", dtype, file_variant, unet_layout(dtype, device))
-    vae = load_part(AutoencoderKL, folder / "vae", dtype, file_variant)
-    text_encoder = load_part(CLIPTextModel, folder / "text_encoder", dtype, file_variant)
+    unet = load_part(build_unet, folder / "unet", dtype, file_variant, unet_layout(dtype, device))
+    vae = load_part(build_vae, folder / "vae", dtype, file_variant)
+    text_encoder = load_part(build_text_encoder, folder / "text_encoder", dtype, file_variant)
     check_latent_channels(unet, vae, folder)
     return StableDiffusion(
         name=name or folder.name,
@@ -65,64 +55,35 @@ def load_diffusers_folder(
 
 
 def load_part(
-    kind: Any,
+    build: Callable[[Mapping[str, Any]], nn.Module],
     folder: Path,
     dtype: torch.dtype,
     file_variant: str = "",
     layout: torch.memory_format = torch.contiguous_format,
 ) -> nn.Module:
-    """One network of a diffusers folder by its stock class, every weight accounted for.
+    """One network of a diffusers folder, every weight accounted for.
 
-    file_variant: as of `load_diffusers_folder`. layout: of convolution weights in memory.
-    Raises ModelNotFound if the folder has no config, CheckpointError for missing, unexpected or mis-shaped weights.
+    build: its stock class from a configuration, with or without memory for weights. file_variant: as of
+    `load_diffusers_folder`. layout: of convolution weights in memory.
+    Raises ModelNotFound if the folder has no config, CheckpointError for a damaged file, and for missing, unexpected or
+    mis-shaped weights.
     """
-    if not (folder / "config.json").is_file():
+    config = folder / "config.json"
+    if not config.is_file():
         raise ModelNotFound(
             f"{folder} holds no config.json", hint="the folder is incomplete: copy or download it again"
         )
-    try:
-        with _no_progress_bars():
-            network, info = kind.from_pretrained(
-                folder,
-                torch_dtype=dtype,
-                output_loading_info=True,
-                local_files_only=True,
-                low_cpu_mem_usage=False,
-                ignore_mismatched_sizes=True,  # they are listed below
-                variant=file_variant or find_file_variant(folder) or None,
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(folder, reason, hint="copy or download the folder again") from error
-    missing = sorted(info["missing_keys"])
-    unexpected = sorted(key for key in info["unexpected_keys"] if key not in HARMLESS)
-    mis_shaped = [f"{key}: {tuple(stored)} where {tuple(own)} belongs" for key, stored, own in info["mismatched_keys"]]
-    if missing or unexpected or mis_shaped:
-        raise CheckpointError(
-            folder,
-            f"the weights do not fit {kind.__name__} as config.json describes it",
-            missing=missing,
-            unexpected=unexpected,
-            mis_shaped=mis_shaped,
-        )
-    loaded: nn.Module = network
-    own_memory(loaded, layout)
-    return loaded
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Without progress bars for reading from a local disk, which takes seconds; downloads keep theirs."""
-    from transformers.utils import logging as transformers_logging
-
-    if not transformers_logging.is_progress_bar_enabled():
-        yield
-        return
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    with blaming(config, "it describes no network"):
+        network = build(read_json(config))
+    files = find_weight_files(folder, file_variant or find_file_variant(folder))
+    if not files:
+        kind = f"{file_variant} weights" if file_variant else "weights"
+        raise CheckpointError(folder, f"it holds no {kind}", hint="copy or download the folder again")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors |= read_tensors(file)
+    fill(network, with_current_names(tensors, network), folder, dtype, layout=layout)
+    return network
 
 
 def check_latent_channels(unet: Any, vae: Any, source: object) -> None:
@@ -136,14 +97,17 @@ def check_latent_channels(unet: Any, vae: Any, source: object) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The folder's CLIP tokenizer. Raises ModelNotFound if its files are missing."""
+    """The folder's CLIP tokenizer. Raises ModelNotFound if its files are missing, CheckpointError if one is damaged."""
     if not (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise ModelNotFound(
             f"{folder} holds neither vocab.json nor tokenizer.json", hint="copy the folder again, whole"
         )
     from transformers import CLIPTokenizer
 
-    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    if (folder / "tokenizer_config.json").is_file():
+        read_json(folder / "tokenizer_config.json")
+    with blaming(folder, "it describes no tokenizer"):
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def read_schedule(folder: Path) -> tuple[Tensor, PredictionType]:
@@ -152,18 +116,29 @@ def read_schedule(folder: Path) -> tuple[Tensor, PredictionType]:
     The scheduler's class does not matter: only its betas do.
     Raises ModelNotFound if the file is missing, CheckpointError for prediction types other than epsilon and v.
     """
-    from diffusers import DDPMScheduler
-
     file = folder / "scheduler_config.json"
-    if not file.is_file():
-        raise ModelNotFound(f"{file} is missing", hint="copy the folder again, whole")
-    config = json.loads(file.read_text())
-    prediction_type = config.get("prediction_type", "epsilon")
+    alphas_cumprod = read_alphas_cumprod(file)
+    prediction_type = read_json(file).get("prediction_type", "epsilon")
     if prediction_type not in ("epsilon", "v_prediction"):
         raise CheckpointError(file, f"prediction_type {prediction_type!r} is neither 'epsilon' nor 'v_prediction'")
+    return alphas_cumprod, prediction_type
+
+
+def read_alphas_cumprod(file: Path) -> Tensor:
+    """Share of signal (steps,) float32, as a scheduler_config.json gives it; diffusers' defaults for missing entries.
+
+    Raises ModelNotFound if the file is missing, CheckpointError if it is no JSON object or its values are unusable.
+    """
+    from diffusers import DDPMScheduler
+
+    if not file.is_file():
+        raise ModelNotFound(f"{file} is missing", hint="copy the folder again, whole")
+    config = read_json(file)
     betas = {key: config[key] for key in _BETA_KEYS if key in config}
-    scheduler: Any = DDPMScheduler(**betas)  # type: ignore[no-untyped-call]
-    return scheduler.alphas_cumprod, prediction_type
+    with blaming(file, "it describes no noise schedule"):
+        scheduler: Any = DDPMScheduler(**betas)  # type: ignore[no-untyped-call]
+    alphas_cumprod: Tensor = scheduler.alphas_cumprod
+    return alphas_cumprod
 
 
 _BETA_KEYS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,9 @@ from torch import Tensor, nn
 
 from backbones.class_conditional import DiffusionTransformer
 from backbones.errors import CheckpointError
+from backbones.loading.config_files import blaming, read_json
 from backbones.loading.diffusers_folder import folder_digest, load_part, read_schedule
+from backbones.loading.stock_networks import build_vae
 from backbones.loading.weight_files import digest_of, fill, read_tensors
 
 # Attention heads of the published sizes S, B, L and XL by their width; the weights do not hold their number.
@@ -52,14 +53,12 @@ def load_dit(
     diffusers layout (the published networks use `sd-vae-ft-ema`); None leaves it out.
     Raises ModelNotFound if a file is missing, CheckpointError where weights do not fit.
     """
-    from diffusers import AutoencoderKL  # takes seconds: only what loads a model pays for it
-
     tensors = read_tensors(file)
     transformer = transformer_from(tensors, file, heads=heads, dtype=dtype)
     return DiffusionTransformer(
         name=file.stem,
         transformer=transformer.to(device),
-        vae=None if vae is None else load_part(AutoencoderKL, vae, dtype).to(device),
+        vae=None if vae is None else load_part(build_vae, vae, dtype).to(device),
         revision=digest_of(file, *(() if vae is None else (folder_digest(vae),))),
         class_names=class_names,
     )
@@ -72,16 +71,15 @@ def load_dit_folder(
 
     Raises ModelNotFound if a part is missing, CheckpointError where weights do not fit.
     """
-    from diffusers import AutoencoderKL, DiTTransformer2DModel
-
-    index = _index(folder)
-    transformer = load_part(DiTTransformer2DModel, folder / "transformer", dtype)
-    names = {int(number): str(label) for number, label in (index.get("id2label") or {}).items()}
+    index = read_json(folder / "model_index.json")
+    transformer = load_part(_build_transformer, folder / "transformer", dtype)
+    with blaming(folder / "model_index.json", "its id2label names no classes"):
+        names = {int(number): str(label) for number, label in (index.get("id2label") or {}).items()}
     count: int = transformer.config.num_embeds_ada_norm  # type: ignore[union-attr, assignment]
     return DiffusionTransformer(
         name=name or folder.name,
         transformer=as_trained(transformer).to(device),
-        vae=load_part(AutoencoderKL, folder / "vae", dtype).to(device),
+        vae=load_part(build_vae, folder / "vae", dtype).to(device),
         revision=folder_digest(folder),
         class_names=tuple(names.get(number, str(number)) for number in range(count)),
         alphas_cumprod=read_schedule(folder / "scheduler")[0],
@@ -91,9 +89,17 @@ def load_dit_folder(
 def is_dit_folder(folder: Path) -> bool:
     """Whether a folder is a `DiTPipeline`, by what its model_index.json says."""
     try:
-        return _index(folder).get("_class_name") == "DiTPipeline"
+        return read_json(folder / "model_index.json").get("_class_name") == "DiTPipeline"
     except CheckpointError:
         return False
+
+
+def _build_transformer(config: Mapping[str, Any]) -> nn.Module:
+    """The stock network, with memory for its weights: positions are computed with it, and stored in no file."""
+    from diffusers import DiTTransformer2DModel  # takes seconds: only what loads a model pays for it
+
+    network: nn.Module = DiTTransformer2DModel.from_config(dict(config))  # type: ignore[no-untyped-call]
+    return network
 
 
 def transformer_from(
@@ -159,17 +165,6 @@ def diffusers_keys(tensors: Mapping[str, Tensor], layers: int) -> tuple[dict[str
         elif key != "pos_embed":
             unexpected.append(key)
     return renamed, tuple(unexpected)
-
-
-def _index(folder: Path) -> dict[str, Any]:
-    file = folder / "model_index.json"
-    try:
-        index = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(file, f"it can not be read ({error})", hint="give a DiTPipeline folder") from error
-    if not isinstance(index, dict):
-        raise CheckpointError(file, "it is no object", hint="give a DiTPipeline folder")
-    return index
 
 
 def as_trained(transformer: nn.Module) -> nn.Module:

@@ -20,6 +20,7 @@ from backbones.errors import CheckpointError
 from backbones.loading.clip_vocabulary import END, clip_tokenizer
 from backbones.loading.diffusers_folder import check_latent_channels, folder_digest, load_tokenizer
 from backbones.loading.ldm_config import AS_PUBLISHED, OPEN_CLIP_LAYER, Unrecorded, text_config, unet_config, vae_config
+from backbones.loading.stock_networks import build_text_encoder, build_unet, build_vae
 from backbones.loading.weight_files import digest_of, fill, read_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant, unet_layout
 
@@ -148,34 +149,6 @@ def _undo_flattening(key: str) -> str:
     split = [re.sub(r"^((?:input|output)_blocks)(\d+)(\d)$", r"\1.\2.\3", word) for word in words]
     numbered = r"^(middle_block|time_embed|transformer_blocks|\w+_layers|to_out|net|out)(\d)$"
     return ".".join(re.sub(numbered, r"\1.\2", word) for word in split)
-
-
-def build_unet(config: Mapping[str, Any]) -> Any:
-    """The stock U-Net without memory for its weights, which `fill` gives it."""
-    from diffusers import UNet2DConditionModel  # takes seconds: only what loads a model pays for it
-
-    with torch.device("meta"):
-        return UNet2DConditionModel(**config)  # type: ignore[no-untyped-call]
-
-
-def build_vae(config: Mapping[str, Any]) -> Any:
-    """The stock VAE without memory for its weights, which `fill` gives it."""
-    from diffusers import AutoencoderKL
-
-    with torch.device("meta"):
-        return AutoencoderKL(**config)  # type: ignore[no-untyped-call]
-
-
-def build_text_encoder(config: Mapping[str, Any]) -> Any:
-    """The stock text encoder without memory for its weights, which `fill` gives it."""
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    with torch.device("meta"):
-        network = CLIPTextModel(CLIPTextConfig(**config))
-    # The only buffer that is not a weight: positions, in order.
-    embeddings = getattr(network, "text_model", network).embeddings
-    embeddings.position_ids = torch.arange(network.config.max_position_embeddings)[None]
-    return network
 
 
 def convert_unet(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -16,8 +16,10 @@ from torch.nn import functional
 from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.files import replacing_folder, write_json
+from backbones.loading.config_files import blaming, read_json
 from backbones.loading.file_names import UNET_STEM
-from backbones.loading.ldm import UNET, build_unet, convert_unet, find_lost
+from backbones.loading.ldm import UNET, convert_unet, find_lost
+from backbones.loading.stock_networks import build_unet
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant, unet_layout
 
@@ -53,7 +55,7 @@ def load_variant(
             raise ModelNotFound(
                 f"{source} holds no U-Net", hint="give a folder with config.json and weights, or with unet/ inside"
             )
-        config = json.loads((folder / "config.json").read_text())
+        config = read_json(folder / "config.json")
         file = folder / f"{UNET_STEM}.safetensors"
         if not file.is_file():
             file = folder / f"{UNET_STEM}.bin"
@@ -77,7 +79,7 @@ def base_revision(source: Path) -> str:
     """Revision of the backbone that a folder of fine-tuned parts goes with; empty for whole networks."""
     for folder in _unet_folders(source):
         if (folder / "config.json").is_file():
-            return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(BASE_REVISION, ""))
+            return str(read_json(folder / "config.json").get(BASE_REVISION, ""))
     return ""
 
 
@@ -156,7 +158,8 @@ def build_variant(
     beginnings = tuple(from_backbone)
     lent = {key: tensor for key, tensor in own_unet.state_dict().items() if beginnings and key.startswith(beginnings)}
 
-    unet = build_unet(config)
+    with blaming(source, "it describes no U-Net"):
+        unet = build_unet(config)
     _check_widths(backbone, unet.config, source)
     layout = unet_layout(own_unet.dtype, own_unet.device)
     fill(unet, {**lent, **state}, source, own_unet.dtype, layout=layout, unexpected=unexpected, hint=_HINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from backbones.errors import CheckpointError
-from backbones.loading.ldm import build_unet
+from backbones.loading.config_files import blaming
 from backbones.loading.published_keys import Shapes
+from backbones.loading.stock_networks import build_unet
 from backbones.loading.weight_files import fill
 
 INCOMPLETE = "the file is incomplete or another model's"
@@ -115,21 +115,10 @@ def check_unet_config(config: Mapping[str, Any], published: Shapes, file: Path, 
 def _describe_unet(config: Mapping[str, Any], file: Path) -> Any:
     """The U-Net of a config on the meta device. Raises CheckpointError if it describes none."""
     public = {key: value for key, value in config.items() if not key.startswith("_")}
-    try:
+    with blaming(file, "it describes no U-Net", hint=INCOMPLETE):
         return build_unet(public)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(file, f"it describes no U-Net ({error})", hint=INCOMPLETE) from error
 
 
 def on_meta(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, of any shape, without their values."""
     return {key: tensor.to("meta") for key, tensor in tensors.items()}
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file, empty for any other value. Raises CheckpointError if it is no JSON."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise CheckpointError(file, f"it is no JSON ({error})", hint="download or copy it again") from error
-    return content if isinstance(content, dict) else {}

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from backbones.errors import InvalidInput
+from backbones.stable_diffusion import StableDiffusion
 from diffsight.cli.local import open_engine
 from diffsight.cli.options import AsJson, with_settings
 from heads.vpd.heads import DenseTask
@@ -53,7 +54,9 @@ def fit_command(task: DenseTask, help_text: str) -> Callable[..., None]:
         if width % 16:
             raise InvalidInput("--width", f"{width}", hint="give a multiple of 16")
         recipe = DenseRecipe(epochs=epochs, width=width, size=size, batch=batch)
-        figures = fit_dense(open_engine(settings).model, task, folder, out, recipe, most=examples, measured=held_out)
+        backbone = open_engine(settings).model
+        assert isinstance(backbone, StableDiffusion)
+        figures = fit_dense(backbone, task, folder, out, recipe, most=examples, measured=held_out)
         written = out / f"{task}.safetensors"
         if as_json:
             typer.echo(json.dumps({"head": str(written), "figures": figures}))

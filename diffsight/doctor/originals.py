@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from backbones.class_conditional import DiffusionTransformer
 from backbones.engine import DirectEngine, complete
 from backbones.errors import DiffsightError
-from backbones.loading import ldm, ldm_config
+from backbones.loading import ldm, ldm_config, stock_networks
 from backbones.loading.dit import transformer_from
 from backbones.loading.variants import build_variant
 from backbones.loading.weight_files import fill, read_tensors
@@ -122,7 +122,7 @@ def vpd_backbone(
     """
     unrecorded = ldm_config.Unrecorded(attention_heads=attention_heads, norm_groups=unet_groups)
     config = ldm_config.unet_config(parts.unet, unrecorded, name, sample_size=64)
-    network: Any = ldm.build_unet(config)
+    network: Any = stock_networks.build_unet(config)
     zeros = {
         key: torch.zeros(tensor.shape) for key, tensor in network.state_dict().items() if lent and key.startswith(lent)
     }
@@ -130,7 +130,7 @@ def vpd_backbone(
 
     own_groups = ldm_config.Unrecorded(norm_groups=vae_groups, scaling_factor=1.0)
     vae_config = ldm_config.vae_config(parts.vae, own_groups, name)
-    encoder: Any = ldm.build_vae(vae_config)
+    encoder: Any = stock_networks.build_vae(vae_config)
     decoder = {
         key: torch.zeros(tensor.shape) for key, tensor in encoder.state_dict().items() if key.startswith("decoder.")
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from backbones.errors import CheckpointError
+from backbones.loading.config_files import read_json
 from backbones.loading.conversion import copy_unet
 from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
 from backbones.loading.verification import (
@@ -15,7 +16,6 @@ from backbones.loading.verification import (
     check_unet,
     check_unet_config,
     number_type,
-    read_json,
     shapes_of,
 )
 from heads.diffews.checkpoint import SUPPORT_CONVOLUTION

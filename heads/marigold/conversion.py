@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backbones.errors import CheckpointError
 from backbones.files import write_json
+from backbones.loading.config_files import read_json
 from backbones.loading.conversion import copy_unet
 from backbones.loading.published_keys import Shapes, sd2_unet_keys
 from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
@@ -17,7 +18,6 @@ from backbones.loading.verification import (
     check_unet,
     check_unet_config,
     number_type,
-    read_json,
     shapes_of,
 )
 from heads.marigold.model import INDEX_FILE, NOISE, SCHEDULER_FILE, Modality, check_prediction, read_settings

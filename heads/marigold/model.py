@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from backbones.backbone import Backbone, Description
 from backbones.errors import CheckpointError, ModelNotFound
+from backbones.loading.config_files import read_json
 from backbones.loading.registry import ModelEntry
 from backbones.loading.variants import base_revision, check_base_revision, load_variant
-from backbones.loading.verification import read_json
 from backbones.stable_diffusion import StableDiffusion
 
 Modality = Literal["depth", "normals"]

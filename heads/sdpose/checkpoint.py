@@ -8,7 +8,6 @@ U-Net also `unet/`, with those of its tensors that are not the backbone's.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from dataclasses import asdict
@@ -20,11 +19,11 @@ from torch import Tensor
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.files import write_json
-from backbones.loading.diffusers_folder import load_part, load_tokenizer
-from backbones.loading.ldm import build_unet
+from backbones.loading.config_files import blaming, read_json
+from backbones.loading.diffusers_folder import load_part, load_tokenizer, read_alphas_cumprod
 from backbones.loading.published_model import HEAD_FILE
+from backbones.loading.stock_networks import build_text_encoder, build_unet, build_vae
 from backbones.loading.variants import load_variant, save_unet
-from backbones.loading.verification import read_json
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant, unet_layout
 from heads.sdpose.estimation import PoseModel
@@ -113,24 +112,22 @@ def open_whole_folder(
     backbone is useful only for poses.
     Raises ModelNotFound if a part is missing, CheckpointError where one does not fit.
     """
-    from diffusers import AutoencoderKL  # these take seconds: imported only to load a model
-    from transformers import CLIPTextModel
-
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     if not (folder / "unet" / "config.json").is_file():
         raise ModelNotFound(f"{folder} holds no unet/", hint="give the whole folder that SDPose publishes")
-    config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "unet" / "config.json")
     config = {key: value for key, value in config.items() if not key.startswith("_")}
     state = {key: value for key, value in read_tensors(file).items() if not key.startswith("class_embedding.")}
-    unet = build_unet(config | {"class_embed_type": None, "projection_class_embeddings_input_dim": None})
+    with blaming(folder / "unet" / "config.json", "it describes no U-Net"):
+        unet = build_unet(config | {"class_embed_type": None, "projection_class_embeddings_input_dim": None})
     fill(unet, state, file, dtype, layout=unet_layout(dtype, device))
     return StableDiffusion(
         name=folder.name,
-        vae=load_part(AutoencoderKL, folder / "vae", dtype).to(device),
-        text_encoder=load_part(CLIPTextModel, folder / "text_encoder", dtype).to(device),
+        vae=load_part(build_vae, folder / "vae", dtype).to(device),
+        text_encoder=load_part(build_text_encoder, folder / "text_encoder", dtype).to(device),
         tokenizer=load_tokenizer(folder / "tokenizer"),
         variants={"": Variant(unet.to(device), "epsilon", digest_of(file))},
-        alphas_cumprod=_alphas_cumprod(folder),
+        alphas_cumprod=read_alphas_cumprod(folder / "scheduler" / "scheduler_config.json"),
     )
 
 
@@ -148,7 +145,7 @@ def is_fitted_for(folder: Path, backbone: StableDiffusion) -> bool:
     file = folder / POSE_FILE
     if not file.is_file():
         return False
-    revision: Any = json.loads(file.read_text(encoding="utf-8"))["backbone"]["revision"]
+    revision: Any = read_json(file)["backbone"]["revision"]
     return bool(revision == backbone.description.revision)
 
 
@@ -162,19 +159,6 @@ def check_scheduler(folder: Path) -> None:
         raise CheckpointError(
             file, f"prediction_type is {kind!r}, SDPose's is 'sample'", hint="give a folder that SDPose publishes"
         )
-
-
-def _alphas_cumprod(folder: Path) -> Tensor:
-    from diffusers import DDPMScheduler
-
-    file = folder / "scheduler" / "scheduler_config.json"
-    if not file.is_file():
-        raise ModelNotFound(f"{file} is missing", hint="copy the folder again, whole")
-    config = json.loads(file.read_text(encoding="utf-8"))
-    betas = {key: config[key] for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")}
-    scheduler: Any = DDPMScheduler(**betas)  # type: ignore[no-untyped-call]
-    alphas: Tensor = scheduler.alphas_cumprod
-    return alphas
 
 
 def _head_file(source: Path) -> Path:
@@ -250,7 +234,7 @@ def _open_fitted(backbone: StableDiffusion, source: Path, name: str) -> PoseMode
     """A head that `save_fitted` wrote. Raises CheckpointError if it is for another backbone's features."""
     file = source / POSE_FILE
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         if content["format"] != _FORMAT:
             raise ValueError(f"format {content['format']}")
         parts = content["skeleton"]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from backbones.loading.config_files import read_json
 from backbones.loading.conversion import copy_unet
 from backbones.loading.published_model import CONFIG_FILE, HEAD_FILE, UNET_FILE
 from backbones.loading.verification import (
@@ -14,7 +15,6 @@ from backbones.loading.verification import (
     check_unet,
     check_unet_config,
     number_type,
-    read_json,
     shapes_of,
 )
 from heads.sdpose.checkpoint import DECODER_FILE, check_scheduler

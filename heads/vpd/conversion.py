@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones.loading import ldm, ldm_config
+from backbones.loading import ldm, ldm_config, stock_networks
 from backbones.loading.published_keys import Shapes, vae_encoder_keys
 from backbones.loading.published_model import HEAD_FILE, UNET_FILE
 from backbones.loading.verification import check_keys, check_network, number_type, on_meta, shapes_of
@@ -38,10 +38,10 @@ def convert(task: str, file: Path, target: Path, *, any_size: bool) -> None:
 
     config = _unet_config(parts.unet, file)
     unet = ldm.convert_unet(parts.unet, config)
-    check_network(ldm.build_unet(config), unet, file, may_lack=list_missing_layers(task))
+    check_network(stock_networks.build_unet(config), unet, file, may_lack=list_missing_layers(task))
     vae_config = ldm_config.vae_config(parts.vae, ldm_config.Unrecorded(norm_groups=1), file)
     vae = ldm.convert_vae(on_meta(parts.vae), vae_config)
-    check_network(ldm.build_vae(vae_config), vae, file, may_lack=("decoder.",))
+    check_network(stock_networks.build_vae(vae_config), vae, file, may_lack=("decoder.",))
 
     (target / UNET_FILE).parent.mkdir(parents=True)
     write_tensors(unet, target / UNET_FILE)

@@ -9,14 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
-from transformers import CLIPTextModel
 
 from backbones.engine import DirectEngine, complete
 from backbones.loading.diffusers_folder import load_part, load_tokenizer, read_schedule
-from backbones.loading.ldm import build_unet
 from backbones.loading.published_keys import sd2_unet_keys
+from backbones.loading.stock_networks import build_text_encoder, build_unet, build_vae
 from backbones.loading.weight_files import fill
 from backbones.loading.weight_files import read_tensors as read_weights
 from backbones.rows import Bank, Capture, KeysValues
@@ -333,8 +331,8 @@ def _load_engine(base: Path, unet: Path) -> DirectEngine:
     alphas_cumprod, _ = read_schedule(base / "scheduler")
     model = StableDiffusion(
         name=base.name,
-        vae=load_part(AutoencoderKL, base / "vae", torch.float32),
-        text_encoder=load_part(CLIPTextModel, base / "text_encoder", torch.float32),
+        vae=load_part(build_vae, base / "vae", torch.float32),
+        text_encoder=load_part(build_text_encoder, base / "text_encoder", torch.float32),
         tokenizer=load_tokenizer(base / "tokenizer"),
         variants={"": Variant(own, "epsilon", "stock")},
         alphas_cumprod=alphas_cumprod,

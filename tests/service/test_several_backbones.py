@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import shutil
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,22 @@ def test_answers_are_those_of_a_server_with_that_backbone_alone(
             if task not in (OF_SD21 if name == "sd15" else OF_SD15):
                 body = {**bodies[task], "model": name} if task in ("zero-shot", "features") else bodies[task]
                 assert_alike(ask(full_server, task, body), ask(server, task, bodies[task]))
+
+
+def test_a_whole_pose_folder_as_the_backbone_serves_few_shot_weights_too(
+    full_server: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any], tmp_path: Path
+) -> None:
+    originals = models_folder.parent / "originals"
+    whole = shutil.copytree(originals / "sdpose", tmp_path / "whole")
+    for part in ("vae", "text_encoder", "tokenizer"):
+        shutil.copytree(originals / "sd21" / part, whole / part)
+    few_shot = {**SMALL["few_shot"], "weights": "diffews"}
+    alone = start_server(models_folder=models_folder, backbone=str(whole), pose=SMALL["pose"], few_shot=few_shot)
+    assert alone.state.models.failure is None
+    for task, result in (("pose", "persons"), ("few-shot", "concepts")):
+        answer = ask(alone, task, bodies[task])
+        assert answer["backbone"]["name"] == "whole"
+        assert_alike(answer[result], ask(full_server, task, bodies[task])[result])
 
 
 def test_a_request_chooses_its_model(full_server: Server, bodies: dict[str, Any], png: bytes) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backbones.captures import forward_rows
 from backbones.errors import CheckpointError, ModelNotFound
-from backbones.loading import ldm
+from backbones.loading import ldm, stock_networks
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.ldm import load_single_file
 from backbones.loading.ldm_config import Unrecorded
@@ -249,7 +249,7 @@ BLOCKS = {
 
 
 def test_the_named_blocks_of_a_full_size_unet_have_the_published_sizes() -> None:
-    unet = ldm.build_unet({"block_out_channels": (320, 640, 1280, 1280), **PUBLISHED_UNET["sd1"]}).eval()
+    unet = stock_networks.build_unet({"block_out_channels": (320, 640, 1280, 1280), **PUBLISHED_UNET["sd1"]}).eval()
     with torch.device("meta"):
         capture = Capture(output=True, features=tuple(BLOCKS))
         row = UNetRow(torch.empty(4, 64, 64), 1, torch.empty(77, 768), capture)

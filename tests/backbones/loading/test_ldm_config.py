@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backbones.errors import CheckpointError
-from backbones.loading import ldm, ldm_config
+from backbones.loading import ldm, ldm_config, stock_networks
 from backbones.loading.published_keys import sd1_unet_keys, vae_encoder_keys
 from backbones.loading.weight_files import fill
 from tests.backbones.original_layout import rename_modules, unet_modules, vae_tensors
@@ -26,13 +26,13 @@ PUBLISHED_UNET: dict[str, dict[str, Any]] = {
 
 
 def original_unet(generation: str) -> dict[str, Tensor]:
-    stock = ldm.build_unet({"block_out_channels": (320, 640, 1280, 1280), **PUBLISHED_UNET[generation]})
+    stock = stock_networks.build_unet({"block_out_channels": (320, 640, 1280, 1280), **PUBLISHED_UNET[generation]})
     return rename_modules(stock.state_dict(), unet_modules(2, (True, True, True, False)), "")
 
 
 def original_vae() -> dict[str, Tensor]:
     types = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    stock = ldm.build_vae(
+    stock = stock_networks.build_vae(
         {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4} | types
     )
     tensors = vae_tensors(stock.state_dict(), depth=2)
@@ -54,7 +54,7 @@ def test_full_size_unets_are_inferred_from_their_shapes(generation: str, size: i
     )
     expected = {"block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2, **PUBLISHED_UNET[generation]}
     assert {key: config[key] for key in expected} == expected
-    unet = ldm.build_unet(config)
+    unet = stock_networks.build_unet(config)
     fill(unet, ldm.convert_unet(tensors, config), generation, torch.float32)
     assert ldm.find_lost(tensors, ldm.convert_unet(tensors, config)) == ()
     assert count(unet) == size
@@ -63,7 +63,7 @@ def test_full_size_unets_are_inferred_from_their_shapes(generation: str, size: i
 def test_the_full_size_vae_is_inferred_from_its_shapes() -> None:
     tensors = original_vae()
     config = ldm_config.vae_config(tensors, ldm_config.AS_PUBLISHED, "vae")
-    vae = ldm.build_vae(config)
+    vae = stock_networks.build_vae(config)
     fill(vae, ldm.convert_vae(tensors, config), "vae", torch.float32)
     assert count(vae) == 83_653_863
     assert vae.config.scaling_factor == 0.18215
@@ -74,7 +74,7 @@ def test_full_size_text_encoders_are_inferred_from_their_shapes(is_open_clip: bo
     width, heads, depth = (1024, 16, 24) if is_open_clip else (768, 12, 12)
     tensors = open_clip_shapes(width, depth) if is_open_clip else clip_shapes(width, depth)
     config = ldm_config.text_config(tensors, is_open_clip, ldm_config.AS_PUBLISHED, "text")
-    text_encoder = ldm.build_text_encoder(config)
+    text_encoder = stock_networks.build_text_encoder(config)
     fill(text_encoder, ldm.convert_text(tensors, is_open_clip, text_encoder), "text", torch.float32)
     assert count(text_encoder) == size
     assert (text_encoder.config.num_hidden_layers, text_encoder.config.num_attention_heads) == (layers, heads)
@@ -128,7 +128,7 @@ def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
     converted = ldm.convert_unet(unet_part, config)
     assert ldm.find_lost(unet_part, converted) == ()
     with pytest.raises(CheckpointError) as error:
-        fill(ldm.build_unet(config), converted, "manifest", torch.float32)
+        fill(stock_networks.build_unet(config), converted, "manifest", torch.float32)
     assert error.value.missing == ("conv_norm_out.bias", "conv_norm_out.weight", "conv_out.bias", "conv_out.weight")
     assert error.value.unexpected == error.value.mis_shaped == ()
 
@@ -137,6 +137,6 @@ def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
     converted = ldm.convert_vae(vae_part, config)
     assert ldm.find_lost(vae_part, converted) == ()
     with pytest.raises(CheckpointError) as error:
-        fill(ldm.build_vae(config), converted, "manifest", torch.float32)
+        fill(stock_networks.build_vae(config), converted, "manifest", torch.float32)
     assert all(key.startswith("decoder.") for key in error.value.missing)
     assert error.value.unexpected == error.value.mis_shaped == ()

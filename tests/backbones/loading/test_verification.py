@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from backbones.errors import CheckpointError
-from backbones.loading.ldm import build_unet
-from backbones.loading.verification import check_keys, check_network, check_unet, number_type, read_json, shapes_of
+from backbones.loading.stock_networks import build_unet
+from backbones.loading.verification import check_keys, check_network, check_unet, number_type, shapes_of
 from tests.backbones.loading.test_ldm import write
 from tests.backbones.small_networks import SD1, stock_unet
 
@@ -78,14 +78,3 @@ def test_a_unet_must_be_the_one_that_its_config_describes() -> None:
         check_unet(SD1 | {"in_channels": 9}, tensors, file)
     with pytest.raises(CheckpointError, match=r"config\.json: it describes no U-Net"):
         check_unet({"down_block_types": 3}, tensors, file)
-
-
-def test_json_is_read_or_refused(tmp_path: Path) -> None:
-    (tmp_path / "object.json").write_text('{"a": 1}')
-    (tmp_path / "list.json").write_text("[1]")
-    (tmp_path / "half.json").write_text('{"a"')
-    assert read_json(tmp_path / "object.json") == {"a": 1}
-    assert read_json(tmp_path / "list.json") == {}
-    for name in ("half.json", "missing.json"):
-        with pytest.raises(CheckpointError, match="it is no JSON"):
-            read_json(tmp_path / name)

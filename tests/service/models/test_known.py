@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backbones.errors import CheckpointError
-from backbones.loading import ldm
+from backbones.loading import stock_networks
 from backbones.loading.published_keys import Shapes, vae_encoder_keys
 from heads.diffews import published_keys as diffews
 from heads.marigold.conversion import unet_keys as marigold_keys
@@ -68,7 +68,7 @@ def test_the_published_sizes_are_taken_as_published(kind: str, tmp_path: Path) -
     config = SD2 | {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 1024}
     head: Shapes = {}
     if system == "vpd":
-        stock = ldm.build_unet(config | {"cross_attention_dim": 768, "use_linear_projection": False})
+        stock = stock_networks.build_unet(config | {"cross_attention_dim": 768, "use_linear_projection": False})
         unet = shapes_of(stock, vpd.list_missing_layers(part))
         head = vpd.head_keys(part)
         write_sparse(vae_encoder_keys(), tmp_path / "vae.safetensors")
