@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Lock, get_ident
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from backbones.errors import InvalidInput
 from backbones.rows import Captures, HiddenStates, KeysValues, UNetRow
+from backbones.stem import shared_stem
 
 
 class _EverythingCaptured(Exception):
@@ -46,7 +47,11 @@ def forward_rows(
             arguments["encoder_attention_mask"] = _length_mask(text_lengths, weight.device)
 
     collected = _Collected(rows, text_lengths)
-    with collected.hooks_on(network), _input_convolutions(network, rows, input_convolutions), _banks(network, rows):
+    with ExitStack() as stack:
+        stack.enter_context(collected.hooks_on(network))
+        stack.enter_context(_input_convolutions(network, rows, input_convolutions))
+        stack.enter_context(_banks(network, rows))
+        stack.enter_context(shared_stem(network, rows))
         try:
             output = network(latents, timesteps, return_dict=False, **arguments)[0]
         except _EverythingCaptured:

@@ -114,15 +114,17 @@ async def denoising_errors(
     for at in range(0, len(timesteps), units):
         chunk = timesteps[at : at + units]
         drawn = await engine.run_on_host(_stack, partial(_draw_noise, noise, at), len(chunk))
-        # Noised once and shared by all conditions, which differ only in the text.
+        # Noised once and shared by all conditions, which differ only in the text. The rows of a unit are neighbours, so
+        # that they meet in one batch and share the stem of the network.
         noised, drawn = await engine.run(_add_noise, latents, drawn, table, chunk)
         rows = [
             _row(unit, timestep, condition, capture)
-            for condition in conditions
             for unit, timestep in zip(noised, chunk, strict=True)
+            for condition in conditions
         ]
         captures = await engine.unet(rows)
         predicted = [capture.output if raw_output else capture.noise_pred for capture in captures]
+        predicted = [noise_pred for at in range(len(conditions)) for noise_pred in predicted[at :: len(conditions)]]
         parts.append(await engine.run(error_matrix, predicted, drawn, loss))
     return torch.cat(parts, dim=1)
 
