@@ -1,8 +1,4 @@
-"""The stock networks of Stable Diffusion by their configurations, without memory for weights: `fill` gives it to them.
-
-To allocate and initialise a network of a billion values, and then to replace the values, takes as long as all the rest
-of a load.
-"""
+"""The stock networks of Stable Diffusion by their configurations, without memory for weights: `fill` gives it."""
 
 from __future__ import annotations
 
