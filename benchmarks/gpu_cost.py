@@ -79,10 +79,10 @@ def _find_layers(unet: Any) -> FeatureLayers:
 def _rows(
     unet: Any, count: int, capture: Capture, size: tuple[int, int], tokens: int, bank: Bank | None = None
 ) -> list[UNetRow]:
-    """Rows without values. size: (height, width) of their latents."""
+    """Rows without values, each of an image of its own. size: (height, width) of their latents."""
     context = torch.empty(tokens, unet.config.cross_attention_dim, device="meta", dtype=unet.dtype)
-    latents = torch.empty(4, *size, device="meta", dtype=unet.dtype)
-    return [UNetRow(latents, 1, context, capture, bank=bank) for _ in range(count)]
+    latents = torch.empty(count, 4, *size, device="meta", dtype=unet.dtype)
+    return [UNetRow(own, 1, context, capture, bank=bank) for own in latents]
 
 
 def encode(height: int, width: int) -> Pass:
