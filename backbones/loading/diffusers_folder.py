@@ -68,13 +68,7 @@ def load_part(
     Raises ModelNotFound if the folder has no config, CheckpointError for a damaged file, and for missing, unexpected or
     mis-shaped weights.
     """
-    config = folder / "config.json"
-    if not config.is_file():
-        raise ModelNotFound(
-            f"{folder} holds no config.json", hint="the folder is incomplete: copy or download it again"
-        )
-    with blaming(config, "it describes no network"):
-        network = build(read_json(config))
+    network = build_part(build, folder)
     files = find_weight_files(folder, file_variant or find_file_variant(folder))
     if not files:
         kind = f"{file_variant} weights" if file_variant else "weights"
@@ -84,6 +78,20 @@ def load_part(
         tensors |= read_tensors(file)
     fill(network, with_current_names(tensors, network), folder, dtype, layout=layout)
     return network
+
+
+def build_part(build: Callable[[Mapping[str, Any]], nn.Module], folder: Path) -> nn.Module:
+    """One network of a diffusers folder as its config.json describes it, without values.
+
+    build: as of `load_part`. Raises ModelNotFound if there is no config.json, CheckpointError if it is damaged.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise ModelNotFound(
+            f"{folder} holds no config.json", hint="the folder is incomplete: copy or download it again"
+        )
+    with blaming(config, "it describes no network"):
+        return build(read_json(config))
 
 
 def check_latent_channels(unet: Any, vae: Any, source: object) -> None:
@@ -117,11 +125,15 @@ def read_schedule(folder: Path) -> tuple[Tensor, PredictionType]:
     Raises ModelNotFound if the file is missing, CheckpointError for prediction types other than epsilon and v.
     """
     file = folder / "scheduler_config.json"
-    alphas_cumprod = read_alphas_cumprod(file)
-    prediction_type = read_json(file).get("prediction_type", "epsilon")
+    config = _read_schedule_config(file)
+    prediction_type = config.get("prediction_type", "epsilon")
     if prediction_type not in ("epsilon", "v_prediction"):
-        raise CheckpointError(file, f"prediction_type {prediction_type!r} is neither 'epsilon' nor 'v_prediction'")
-    return alphas_cumprod, prediction_type
+        raise CheckpointError(
+            file,
+            f"prediction_type {prediction_type!r} is neither 'epsilon' nor 'v_prediction'",
+            hint="networks that predict the latents themselves are no backbones; if the file is damaged, copy it again",
+        )
+    return _alphas_cumprod(config, file), prediction_type
 
 
 def read_alphas_cumprod(file: Path) -> Tensor:
@@ -129,11 +141,18 @@ def read_alphas_cumprod(file: Path) -> Tensor:
 
     Raises ModelNotFound if the file is missing, CheckpointError if it is no JSON object or its values are unusable.
     """
-    from diffusers import DDPMScheduler
+    return _alphas_cumprod(_read_schedule_config(file), file)
 
+
+def _read_schedule_config(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ModelNotFound(f"{file} is missing", hint="copy the folder again, whole")
-    config = read_json(file)
+    return read_json(file)
+
+
+def _alphas_cumprod(config: Mapping[str, Any], file: Path) -> Tensor:
+    from diffusers import DDPMScheduler
+
     betas = {key: config[key] for key in _BETA_KEYS if key in config}
     with blaming(file, "it describes no noise schedule"):
         scheduler: Any = DDPMScheduler(**betas)  # type: ignore[no-untyped-call]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from backbones.loading.config_files import blaming, read_json
-from backbones.loading.diffusers_folder import check_latent_channels, load_tokenizer, read_schedule
+from backbones.loading.diffusers_folder import build_part, check_latent_channels, load_tokenizer, read_schedule
 from backbones.loading.file_names import find_file_variant, find_weight_files
 from backbones.loading.stock_networks import BUILDERS, with_current_names
 from backbones.loading.verification import INCOMPLETE, shapes_of
@@ -39,19 +38,13 @@ def check_configs(folder: Path) -> dict[str, int]:
 
 def _build_parts(folder: Path) -> dict[str, Any]:
     """The networks of a folder on the meta device."""
-    networks = {part: _build_part(folder / part, build) for part, build in BUILDERS.items()}
+    networks = {part: build_part(build, folder / part) for part, build in BUILDERS.items()}
     check_latent_channels(networks["unet"], networks["vae"], folder)
     return networks
 
 
 def _count_values(networks: Mapping[str, nn.Module]) -> dict[str, int]:
     return {part: sum(value.numel() for value in network.parameters()) for part, network in networks.items()}
-
-
-def _build_part(folder: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> nn.Module:
-    config = read_json(folder / "config.json")
-    with blaming(folder / "config.json", "it describes no network", hint=INCOMPLETE):
-        return build(config)
 
 
 def _check_part(folder: Path, network: nn.Module) -> None:

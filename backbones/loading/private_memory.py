@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 _MADV_DONTNEED = 4  # from Linux' mman.h
 
@@ -62,14 +62,3 @@ def private_copy(
     if files.hold(tensor) and tensor.is_contiguous():
         files.release(tensor)
     return copy
-
-
-def own_memory(network: nn.Module, layout: torch.memory_format = torch.contiguous_format) -> None:
-    """Move every weight of a network that lies in a file to memory of its own, in place.
-
-    layout: as of `private_copy`.
-    """
-    files = MappedFiles()
-    for tensor in (*network.parameters(), *network.buffers()):
-        if files.hold(tensor):
-            tensor.data = private_copy(tensor.data, tensor.dtype, files, layout)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backbones.loading.diffusers_folder import load_diffusers_folder
-from backbones.loading.private_memory import MappedFiles, own_memory, private_copy
+from backbones.loading.private_memory import MappedFiles, private_copy
 from tests.backbones.small_models import WEIGHTS
 
 
@@ -75,15 +75,14 @@ def test_half_precision_never_goes_through_float32(tmp_path: Path, dtype: torch.
     assert types.seen <= {torch.float16, dtype}
 
 
-def test_only_tensors_in_files_are_moved(tmp_path: Path) -> None:
+def test_mapped_tensors_are_told_from_others_and_their_copies_outlive_the_file(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(4, 3)}, tmp_path / "a.safetensors")
-    network = torch.nn.Linear(3, 4)
-    own = network.bias.data_ptr()
-    network.weight.data = load_file(tmp_path / "a.safetensors")["weight"]
-    own_memory(network)
+    mapped, own = load_file(tmp_path / "a.safetensors")["weight"], torch.ones(4, 3)
+    files = MappedFiles()
+    assert (files.hold(mapped), files.hold(own)) == (True, False)
+    copy = private_copy(mapped, mapped.dtype, files)
     overwrite_values(tmp_path / "a.safetensors")
-    assert network.weight.eq(1).all()
-    assert network.bias.data_ptr() == own
+    assert copy.eq(1).all()
 
 
 def test_tensors_are_copied_if_the_system_does_not_list_its_mapped_files(tmp_path: Path) -> None:
