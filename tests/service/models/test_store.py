@@ -12,6 +12,7 @@ import pytest
 
 from backbones.backbone import Backbone
 from backbones.errors import ModelNotFound
+from backbones.loading.source import open_backbone
 from heads.sdpose import pose
 from heads.vpd import depth
 from heads.vpd import heads as heads_of_vpd
@@ -69,7 +70,11 @@ def test_tables_of_the_settings_are_served_under_their_ids() -> None:
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """Without Python's cyclic garbage collection, as `diffsight serve` keeps its first models from it."""
+    """Without Python's cyclic garbage collection, as `diffsight serve` keeps its first models from it.
+
+    The first load imports libraries; the exceptions that they catch meanwhile hold frames until a collection.
+    """
+    open_backbone(str(WITHOUT_HEADS))
     gc.collect()
     gc.disable()
     yield
