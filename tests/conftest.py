@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ import pytest
 import structlog
 from PIL import Image
 
+from service.telemetry.logging import UnfailingStream
+
 if TYPE_CHECKING:
     from service.inputs.urls import UrlFetcher
     from service.state import AppState
@@ -28,7 +31,12 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Neither these tests nor the commands that they start use the API keys of the user who runs them.
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "diffsight-tests-without-configuration")
+
+# Servers log from threads of this process: to a stream that stays, not to the `sys.stdout` of the moment. pytest's
+# capsys exchanges and frees that one, and Python crashes if another thread prints to it meanwhile.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(UnfailingStream(sys.__stderr__ or sys.stderr)))  # type: ignore[arg-type]
 _LOGGING = structlog.get_config()
+
 # The servers of one run have a data folder of their own.
 _DATA = tempfile.TemporaryDirectory(prefix="diffsight-tests-data-", ignore_cleanup_errors=True)
 os.environ["XDG_DATA_HOME"] = _DATA.name

@@ -12,6 +12,7 @@ from tests.cluster.data_check import check_data
 from tests.cluster.serve_check import check_serve
 
 
+@pytest.mark.slow
 def test_a_job_whose_command_and_node_are_killed_ends_as_one_of_a_single_server(tmp_path: Path) -> None:
     assert "exactly 24 results, none twice" in check_data(tmp_path, images=24, part=2)
 

@@ -10,6 +10,7 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,13 +50,26 @@ class Command:
         process.wait()
 
 
-def test_killed_hard_it_goes_on_and_nothing_is_done_twice(database: str, store: JobStore, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The lines of a run that nothing kills, in a database of its own."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_pictures(folder / "pictures", IMAGES)
+    command = Command(f"sqlite:///{folder / 'alone.db'}", folder / "pictures", folder / "alone.jsonl")
+    assert command.run().returncode == 0
+    return [json.loads(line) for line in (folder / "alone.jsonl").read_text().splitlines()]
+
+
+def test_killed_hard_it_goes_on_and_nothing_is_done_twice(
+    database: str, store: JobStore, undisturbed: list[dict[str, Any]], tmp_path: Path
+) -> None:
     source = tmp_path / "pictures"
     write_pictures(source, IMAGES)
     command = Command(database, source, tmp_path / "out.jsonl")
     command.kill_when(store, 10)
     (job,) = store.latest()
     while job.leased_until > time.time():  # the dead process's lease
+        time.sleep(0.05)
         job = store.get(job.id)
     before = {record.name: record.key for record in store.records(job.id)}
     counted = store.count_results()
@@ -70,10 +84,6 @@ def test_killed_hard_it_goes_on_and_nothing_is_done_twice(database: str, store: 
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     names = [str(path.relative_to(source)) for path in sorted(source.rglob("*.png"))]
     assert [line["image_name"] for line in lines] == names
-    # An undisturbed run of other jobs' tables gives the same vectors.
-    alone = Command(f"sqlite:///{tmp_path / 'alone.db'}", source, tmp_path / "alone.jsonl")
-    assert alone.run().returncode == 0
-    undisturbed = [json.loads(line) for line in (tmp_path / "alone.jsonl").read_text().splitlines()]
     for line, expected in zip(lines, undisturbed, strict=True):
         assert line["vector"] == pytest.approx(expected["vector"], rel=1e-3, abs=1e-4)
 
