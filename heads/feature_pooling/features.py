@@ -204,8 +204,8 @@ Block = Annotated[
 ]
 
 
-class FeaturesOptions(Options):
-    """Options of feature extraction."""
+class FeatureReading(Options):
+    """What features are read from the network, for a request of vectors and for the examples of a classifier."""
 
     blocks: list[Block] | None = Field(
         default=None,
@@ -227,11 +227,16 @@ class FeaturesOptions(Options):
     noise_samples: int = Field(
         default=1, ge=0, le=64, description="Number of noise samples to average over; 0 adds no noise."
     )
-    normalise: bool = Field(default=False, description="Scale each vector to length 1.")
     fit: Fit = Field(
         default="crop",
         description="How an image is made square: crop the longer side, pad the shorter side, or squash.",
     )
+
+
+class FeaturesOptions(FeatureReading):
+    """Options of feature extraction."""
+
+    normalise: bool = Field(default=False, description="Scale each vector to length 1.")
 
 
 class FeaturesResult(BaseModel):

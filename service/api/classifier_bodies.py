@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backbones.errors import InvalidInput
-from heads.feature_pooling.features import Block
+from heads.feature_pooling.features import FeatureReading
 from service.api.schemas import OTHER_EXAMPLE_IMAGE, TaskRequest, TimingAnswer
 from service.http.openapi import EXAMPLE_IMAGE
 from service.inputs.archives import ArchivedFile
@@ -77,7 +77,7 @@ class HeadRequest(BaseModel):
     )
 
 
-class ClassifierRequest(ExamplesRequest):
+class ClassifierRequest(ExamplesRequest, FeatureReading):
     """Labelled images, and the kind of classifier to fit."""
 
     model_config = ConfigDict(
@@ -97,30 +97,6 @@ class ClassifierRequest(ExamplesRequest):
         description="Id of a finished job of the task `features`. The classifier is fitted on the job's "
         "vectors: each image has the label of the folder it is in. The request may add further images; they "
         "are read with the job's options.",
-    )
-    blocks: list[Block] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=64,
-        description="Blocks of the network to read features from, as for /v1/features. Unset: the middle "
-        "block and one block of the decoder.",
-    )
-    timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
-        default=[100],
-        min_length=1,
-        max_length=64,
-        description="Timesteps of the noise schedule: how much noise is added. Each costs one U-Net row "
-        "per image and noise sample.",
-    )
-    pool_size: int = Field(
-        default=1, ge=1, le=64, description="Feature maps are averaged over a grid of `pool_size` x `pool_size` cells."
-    )
-    noise_samples: int = Field(
-        default=1, ge=0, le=64, description="Number of noise samples to average over; 0 adds no noise."
-    )
-    fit: Literal["crop", "pad", "squash"] = Field(
-        default="crop",
-        description="How an image is made square: crop the longer side, pad the shorter side, or squash.",
     )
     head: Literal["logistic", "linear", "mlp", "attention", "fusion"] = Field(
         default="logistic",

@@ -14,6 +14,7 @@ import numpy as np
 from backbones.backbone import Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
+from heads.feature_pooling.features import FeatureReading
 from heads.feature_pooling.fitted_head import HeadPlan, fit_bytes
 from service.errors import ChangedMeanwhile
 from service.library.classifiers import (
@@ -33,7 +34,7 @@ from service.settings.groups import LimitSettings
 from service.threads import FITTING, LIBRARY, run_in
 
 # Options of features, as in the job's parameters.
-READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
+READ_BY_THE_JOB = tuple(FeatureReading.model_fields)
 _MOST_TRIES = 5
 
 ReadExamples = Callable[[Engine, FeatureOptions], Awaitable[LabelledVectors]]

@@ -27,6 +27,7 @@ from heads.feature_pooling.fitted_head import (
 )
 from heads.feature_pooling.logistic import LogisticClassifier, fit_logistic
 from heads.feature_pooling.novelty import ClassGaussians
+from heads.feature_pooling.preprocess import Fit
 from service.library.store import Tensors
 
 KIND = "classifier"
@@ -41,7 +42,7 @@ class FeatureOptions(BaseModel):
     timesteps: tuple[int, ...] = Field(min_length=1, max_length=64)
     pool_size: int = Field(ge=1, le=64)
     noise_samples: int = Field(ge=0, le=64)
-    fit: Literal["crop", "pad", "squash"]
+    fit: Fit
 
 
 class HeadOptions(BaseModel):

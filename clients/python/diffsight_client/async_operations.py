@@ -727,8 +727,8 @@ class AsyncOperations(ABC):
         novelty threshold.
 
         images: Images.
-        blocks: Blocks of the network to read features from, as for /v1/features. Unset: the middle block and one
-        block of the decoder.
+        blocks: Blocks of the network to read: numbers from 1, or diffusers names such as `mid_block`. Unset: the
+        middle block and one block of the decoder.
         deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
         is dropped. The server's own limit is the maximum and the default.
         fit: How an image is made square: crop the longer side, pad the shorter side, or squash. Default: "crop".
