@@ -15,15 +15,14 @@ from pycocotools.coco import COCO
 from torch.nn import functional
 
 from backbones.engine import DirectEngine, complete
-from backbones.errors import ModelNotFound
 from backbones.rows import Capture, UNetRow
 from benchmarks._table import print_table
-from heads.diffews.bank import VARIANT
 from heads.diffews.episodes import Episode, draw_episodes
 from heads.diffews.evaluate import Labelled, run_episodes, scores_of
 from heads.diffews.metrics import areas, scores
-from heads.diffews.preprocess import input_size, pixel_values
-from service.models.loading import open_model
+from heads.diffews.preprocess import pixel_values
+from service.library import few_shot
+from service.models.loading import OpenHeads, open_model
 from service.settings.loader import load_settings
 
 HELD_OUT = Path(__file__).parents[1] / "training" / "world" / "held_out" / "few_shot"
@@ -45,12 +44,7 @@ def measure_few_shot(data: Path = HELD_OUT) -> dict[str, float]:
     settings = load_settings()
     model = open_model(settings)
     engine = DirectEngine(model)
-    if VARIANT not in model.description.variants:
-        raise ModelNotFound(
-            "there are no few-shot weights for this backbone",
-            hint="fit some: docs/few-shot.md has the command; DIFFSIGHT_FEW_SHOT__WEIGHTS names them",
-        )
-    size = settings.few_shot.image_size or input_size(model.description)
+    size = OpenHeads(settings, model, [few_shot.TASK]).require(few_shot.TASK).image_size
     read, names = world_reader(data)
     class_ids = sorted(names)
     figures: dict[str, float] = {}

@@ -62,6 +62,7 @@ def test_hostile_archives_are_listed_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_generated_requests_are_answered_as_documented(fuzz_target: Server) -> None:
     findings = fuzz_api(fuzz_target, cases=100, seed=3, systematic=False, on_case=lambda: None)
     assert findings.count >= 100

@@ -90,6 +90,7 @@ def test_the_shipped_few_shot_network_beats_a_mask_in_place(backbone: StableDiff
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_cards_have_the_figures_of_the_benchmark(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.quality", "--json", str(tmp_path / "quality.json")]
     subprocess.run(command, check=True, cwd=ROOT)
